@@ -1,0 +1,139 @@
+"""What flows between the layers of the package.
+
+Axis letters used in every docstring:
+    B batch, K classes, C channels, H height, W width, N samples, D embedding, L layers.
+
+Nothing here imports torch at run time, so the command line can read these types and stay quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Shapes = dict[str, tuple[int, ...]]
+"""Tap name -> shape of its features, batch axis included."""
+
+
+class Batch(NamedTuple):
+    """One batch as the data module yields it.
+
+    Attributes:
+        inputs: (B, ...) tensor, or a dict of such tensors.
+        targets: (B,) class indices, or (B, K) probabilities after mixing.
+        index: (B,) number of each sample in its split.
+        view: (B,) number of the augmentation that was applied; 0 on the first epoch.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    index: Tensor
+    view: Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network says about a batch.
+
+    Attributes:
+        logits: (B, K).
+        features: tap name -> (B, ...) activations.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DistillBatch:
+    """The one argument of every loss.
+
+    Attributes:
+        student: the student's output, with gradient.
+        teachers: one output per teacher, without gradient; empty when there is no teacher.
+        targets: (B,) class indices, or (B, K) probabilities.
+        index: (B,) number of each sample in the training split.
+        temperature: > 0, shared by all terms of this step.
+    """
+
+    student: Output
+    teachers: tuple[Output, ...]
+    targets: Tensor
+    index: Tensor
+    temperature: float
+
+
+class Arrays(NamedTuple):
+    """A split held in memory: inputs (N, ...) float32 and targets (N,) int64."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+class Splits(NamedTuple):
+    """The three splits: choices are made on `validation`; `test` is read once, in stage 6."""
+
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a dataset before it is loaded.
+
+    Attributes:
+        name: short name, used in run names.
+        input_shape: shape of one input, no batch axis, e.g. (C, H, W).
+        num_classes: K.
+        class_names: K names for tables and plots.
+        mean: per-channel mean that inputs are normalised with.
+        std: per-channel standard deviation, > 0.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    num_classes: int
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Dataset(Protocol):
+    """What a file in `data/` offers; the constructor's arguments are the keys of its yaml."""
+
+    info: DataInfo
+
+    def load(self) -> Splits:
+        """Return the verified, un-normalised splits; the same arrays every time."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network by name: `target` is a dotted path, `args` its constructor's knobs."""
+
+    target: str
+    args: dict[str, Any]
+
+    def build(self, info: DataInfo) -> nn.Module:
+        """Construct the network for the inputs and classes of a dataset.
+
+        Raises:
+            ValueError: a knob is out of range, or the input is too small for the network.
+        """
+        module, _, name = self.target.rpartition(".")
+        factory = getattr(import_module(module), name)
+        net: nn.Module = factory(
+            input_shape=info.input_shape, num_classes=info.num_classes, **self.args
+        )
+        return net
+
+    @property
+    def label(self) -> str:
+        """Short text for tables, e.g. `MLP widths=[64, 64]`."""
+        knobs = " ".join(f"{key}={value}" for key, value in self.args.items())
+        return f"{self.target.rpartition('.')[2]} {knobs}".strip()

@@ -1,0 +1,41 @@
+"""Errors meant for the user: each says where, what is required, what was given and the nearest fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DistillLabError(Exception):
+    """Base of all errors that are shown without a traceback."""
+
+
+class ConfigError(DistillLabError):
+    """The run was asked for wrongly; nothing was started.
+
+    Args:
+        problems: one sentence per problem, each naming its dotted key.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"The config has {len(problems)} {noun}:\n  " + "\n  ".join(problems))
+
+
+class DataError(DistillLabError):
+    """A dataset could not be had, or is not what its checksum says."""
+
+
+class RunError(DistillLabError):
+    """A run went wrong while working: it diverged, or an artifact is missing or altered."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest of `known`, or an empty string.
+
+    >>> nearest("temprature", ["temperature", "teacher"])
+    " Did you mean 'temperature'?"
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

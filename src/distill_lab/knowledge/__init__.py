@@ -1,0 +1,1 @@
+"""What a network knows: taps, similarity of layers, probes, softness of targets."""

@@ -1,0 +1,1 @@
+"""Distillation losses: plain torch, one method per file, usable from a notebook."""

@@ -1,0 +1,177 @@
+"""The run-level settings: what no network, loss or dataset owns.
+
+Each class is the schema of one config group; its fields are the keys of the group's yaml. They hold and
+check numbers, nothing else, and import nothing heavy, so a wrong value is answered in well under a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+def _require(name: str, value: Any, rule: str, ok: bool) -> None:
+    if not ok:
+        raise ValueError(f"{name}: must be {rule}, got {value!r}.")
+
+
+def _positive(name: str, value: float | None) -> None:
+    _require(name, value, "> 0", value is None or value > 0)
+
+
+def _fraction(name: str, value: float | None) -> None:
+    _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How a network is trained (stages 1 and 5)."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adamw"]
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Literal["constant", "step", "cosine", "one_cycle"]
+    warmup_fraction: float
+    milestone_fractions: list[float]
+    decay_factor: float
+    clip_norm: float | None
+    ema_decay: float | None
+    early_stop_epochs: int | None
+    keep: Literal["best", "last"]
+    mixup_alpha: float
+    shift_pixels: int
+    horizontal_flip: bool
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "lr", "decay_factor", "clip_norm", "early_stop_epochs"):
+            _positive(name, getattr(self, name))
+        for name in ("momentum", "weight_decay", "mixup_alpha", "shift_pixels"):
+            _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
+        _require("momentum", self.momentum, "< 1", self.momentum < 1)
+        _require("warmup_fraction", self.warmup_fraction, "in [0, 1)", 0 <= self.warmup_fraction < 1)
+        _require(
+            "ema_decay", self.ema_decay, "in (0, 1)", self.ema_decay is None or 0 < self.ema_decay < 1
+        )
+        ascending = sorted(self.milestone_fractions) == self.milestone_fractions
+        inside = all(0 < fraction < 1 for fraction in self.milestone_fractions)
+        _require(
+            "milestone_fractions", self.milestone_fractions, "ascending, each in (0, 1)", ascending and inside
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Stage 1: which teachers are trained and how they are ranked.
+
+    A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus `cost_weight`
+    times its MACs relative to the most expensive candidate.
+    """
+
+    regime: Regime
+    seeds: list[int]
+    keep: int
+    ece_weight: float
+    cost_weight: float
+
+    def __post_init__(self) -> None:
+        _require("seeds", self.seeds, "a list of different integers, not empty", bool(self.seeds))
+        _require("seeds", self.seeds, "different integers", len(set(self.seeds)) == len(self.seeds))
+        _positive("keep", self.keep)
+        for name in ("ece_weight", "cost_weight"):
+            _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Stage 2: what is measured of the teacher before anything is distilled."""
+
+    temperatures: list[float]
+    num_samples: int
+    student_epochs: int
+
+    def __post_init__(self) -> None:
+        ok = bool(self.temperatures) and all(value > 0 for value in self.temperatures)
+        _require("temperatures", self.temperatures, "a list of numbers > 0, not empty", ok)
+        _require("num_samples", self.num_samples, ">= 16", self.num_samples >= 16)
+        _require("student_epochs", self.student_epochs, ">= 0", self.student_epochs >= 0)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Stage 3: the budget of the student and how one candidate is picked.
+
+    Fractions are of the (first kept) teacher; null means no limit, "auto" 0.4 where the student has a grid
+    and no limit where the user named one student outright.
+    """
+
+    max_parameters_fraction: float | Literal["auto"] | None
+    max_macs_fraction: float | None
+    max_latency_ms: float | None
+    max_memory_mib: float | None
+    pick: Literal["largest", "proxy"]
+    proxy_epochs: int
+    latency_repeats: int
+
+    def __post_init__(self) -> None:
+        if self.max_parameters_fraction != "auto":
+            _positive("max_parameters_fraction", self.max_parameters_fraction)
+        for name in ("max_macs_fraction", "max_latency_ms", "max_memory_mib"):
+            _positive(name, getattr(self, name))
+        _positive("proxy_epochs", self.proxy_epochs)
+        _positive("latency_repeats", self.latency_repeats)
+
+
+@dataclass(frozen=True)
+class Refine:
+    """How many proposed configs stage 6 goes on to run by itself."""
+
+    rounds: int
+
+    def __post_init__(self) -> None:
+        _require("rounds", self.rounds, ">= 0", self.rounds >= 0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Stage 6: what is measured on the test split, and the goals of the verdict."""
+
+    num_bins: int
+    latency_repeats: int
+    goal_accuracy_kept: float
+    goal_compute_saved: float
+    goal_parameters_fraction: float
+    register_as: str | None
+    refine: Refine
+
+    def __post_init__(self) -> None:
+        _require("num_bins", self.num_bins, ">= 2", self.num_bins >= 2)
+        _positive("latency_repeats", self.latency_repeats)
+        for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
+            _fraction(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where it runs. `precision`, `accelerator` and `devices` can change numbers; `threads` is for speed."""
+
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: int
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    threads: int | None
+
+    def __post_init__(self) -> None:
+        _positive("devices", self.devices)
+        _positive("threads", self.threads)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where MLflow keeps runs. `sweep_run_id` is set by a sweep for its jobs."""
+
+    uri: str
+    artifact_location: str | None
+    experiment: str
+    sweep_run_id: str | None

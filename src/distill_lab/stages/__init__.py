@@ -1,0 +1,1 @@
+"""The six stages, in the order of their file names; each has one `run` function."""

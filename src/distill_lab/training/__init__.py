@@ -1,0 +1,1 @@
+"""Lightning modules and the training loop around them."""
