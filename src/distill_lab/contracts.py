@@ -10,10 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from distill_lab.settings import (
+        Design,
+        Evaluation,
+        Hardware,
+        Knowledge,
+        Regime,
+        Selection,
+        Tracking,
+    )
 
 Shapes = dict[str, tuple[int, ...]]
 """Tap name -> shape of its features, batch axis included."""
@@ -67,6 +77,18 @@ class DistillBatch:
     temperature: float
 
 
+class LossValue(NamedTuple):
+    """The training loss of one batch.
+
+    Attributes:
+        total: scalar with gradient, the sum of weight times term.
+        terms: name -> unweighted scalar, with gradient.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
 class Arrays(NamedTuple):
     """A split held in memory: inputs (N, ...) float32 and targets (N,) int64."""
 
@@ -113,27 +135,66 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """A network by name: `target` is a dotted path, `args` its constructor's knobs."""
+class Component:
+    """Something a config names and that is made later: a network, a loss term, a dataset.
+
+    Attributes:
+        target: dotted path of a class or function.
+        args: its keyword arguments, as plain values.
+    """
 
     target: str
-    args: dict[str, Any]
+    args: dict[str, Any] = field(default_factory=dict)
 
-    def build(self, info: DataInfo) -> nn.Module:
-        """Construct the network for the inputs and classes of a dataset.
+    def make(self, **extra: Any) -> Any:
+        """Import the target and call it with `args` and `extra`."""
+        module, _, name = self.target.rpartition(".")
+        return getattr(import_module(module), name)(**self.args, **extra)
+
+    def make_network(self, info: DataInfo) -> nn.Module:
+        """Make a network for the inputs and classes of a dataset.
 
         Raises:
             ValueError: a knob is out of range, or the input is too small for the network.
         """
-        module, _, name = self.target.rpartition(".")
-        factory = getattr(import_module(module), name)
-        net: nn.Module = factory(
-            input_shape=info.input_shape, num_classes=info.num_classes, **self.args
-        )
+        net: nn.Module = self.make(input_shape=info.input_shape, num_classes=info.num_classes)
         return net
 
     @property
     def label(self) -> str:
-        """Short text for tables, e.g. `MLP widths=[64, 64]`."""
+        """Short text for tables and run names.
+
+        >>> Component("distill_lab.models.mlp.MLP", {"widths": [64, 32]}).label
+        'MLP widths=[64, 32]'
+        """
         knobs = " ".join(f"{key}={value}" for key, value in self.args.items())
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A checked run, ready to work: what `config.build` makes of the config.
+
+    Attributes:
+        teachers: every point of the teacher's grid.
+        students: every point of the student's grid.
+        loss: term name -> loss.
+        config: the resolved config as plain values, for fingerprints and logging.
+    """
+
+    name: str | None
+    seed: int
+    reuse: Literal["off", "same_code", "any_code"]
+    data: Dataset
+    teachers: tuple[Component, ...]
+    students: tuple[Component, ...]
+    loss: dict[str, Component]
+    temperature: Component
+    selection: Selection
+    knowledge: Knowledge
+    design: Design
+    regime: Regime
+    evaluation: Evaluation
+    hardware: Hardware
+    tracking: Tracking
+    config: dict[str, Any]

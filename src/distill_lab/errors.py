@@ -37,5 +37,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("temprature", ["temperature", "teacher"])
     " Did you mean 'temperature'?"
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

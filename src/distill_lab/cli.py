@@ -1,0 +1,155 @@
+"""The command line: compose, check, run; the only place that turns an error into an exit code.
+
+Heavy imports are inside functions, so that `--help` and a config error answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_lab.errors import ConfigError, DistillLabError, nearest
+
+if TYPE_CHECKING:
+    from distill_lab.workflow import Done
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_INTERRUPTED = 130
+HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+
+HELP = """\
+distill-lab: knowledge distillation experiments, tracked.
+
+  distill-lab [overrides]            run the six stages; finished ones are reused
+  distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end
+  distill-lab check [overrides]      check every config (or one run's) without running anything
+  distill-lab ui [--port N]          MLflow UI on 127.0.0.1
+  distill-lab --cfg job [overrides]  print the composed config
+
+An override is group=option (data=mnist) or key=value (temperature.value=4, student.widths=[32]).
+A network's knob may be a grid of candidates: 'student.widths={grid: [[16], [32]]}'.
+
+Groups and their options:
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 asked wrongly, 130 stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing tracebacks
+    _quiet()
+    try:
+        return _command(words)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except DistillLabError as error:
+        print(f"\nFailed: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("\nStopped; finished stages will be reused by the same command.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _command(words: list[str]) -> int:
+    first = words[0] if words else ""
+    if first in ("--help", "-h", "help"):
+        print(HELP + _options())
+        return 0
+    commands: dict[str, Callable[[list[str]], int]] = {"check": _check, "ui": _ui}
+    if first in commands:
+        return commands[first](words[1:])
+    if first and "=" not in first and not first.startswith(("-", "~", "+")):
+        known = [*commands, "help"]
+        raise ConfigError(
+            [f"{first!r} is neither a command ({', '.join(known)}) nor key=value.{nearest(first, known)}"]
+        )
+    return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    """Check the request; then let Hydra compose it once per job."""
+    if any(word.partition("=")[0] in HYDRA_FLAGS for word in words):
+        _hydra(words, lambda cfg: None)
+        return 0
+    flags = [word for word in words if word in ("-m", "--multirun")]
+    overrides = [word for word in words if word not in flags]
+    unknown = [word for word in overrides if word.startswith("-")]
+    if unknown:
+        raise ConfigError([f"{word}: there is no such option; see distill-lab --help." for word in unknown])
+    if flags:
+        from distill_lab.sweep import run_sweep
+
+        return run_sweep(overrides, lambda given, job: _hydra(["-m", *given], job))
+    from distill_lab.launch import checked, run_job
+
+    parts = checked(overrides)
+    _show(run_job(parts, overrides), parts.tracking.uri)
+    return 0
+
+
+def _check(words: list[str]) -> int:
+    from distill_lab.launch import check_everything, checked
+
+    if words:
+        checked(words)
+        print("This run is sound; nothing was started.")
+    else:
+        print(f"{check_everything()} configs compose, check and build.")
+    return 0
+
+
+def _ui(words: list[str]) -> int:
+    """Hand over to MLflow's own server."""
+    from distill_lab.config.compose import compose
+
+    uri = compose([])["tracking"]["uri"]
+    options = words if "--host" in words else ["--host", "127.0.0.1", *words]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *options]
+    os.execv(sys.executable, command)
+
+
+def _hydra(words: list[str], job: Callable[[Any], None]) -> None:
+    import hydra
+
+    from distill_lab.config.compose import CONF
+
+    program, sys.argv = sys.argv, ["distill-lab", *words]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    finally:
+        sys.argv = program
+
+
+def _show(done: Done, uri: str) -> None:
+    from distill_lab.report import tables
+    from distill_lab.stages.handoffs import table
+
+    columns = ["", "accuracy", "agreement", "ECE", "parameters", "MACs", "latency ms"]
+    print("\n" + tables.text(table(done.report), columns) + "\n")
+    for goal in done.report.verdict:
+        sign = ">=" if goal.at_least else "<="
+        mark = "met" if goal.met else "missed"
+        print(f"  {goal.name:<28} {goal.value:7.1%}   goal {sign} {goal.goal:.0%}   {mark}")
+    if done.report.proposals:
+        print("\nNext, by the rules of stage 6:")
+        for proposal in done.report.proposals:
+            print(f"  distill-lab {' '.join(proposal.overrides)}\n      {proposal.why}")
+    print(f"\nReport  {done.report_path}\nModel   {done.report.model}\nRun     {done.run_id} in {uri}")
+    print("Look    make ui   (MLflow UI on http://127.0.0.1:5000)")
+
+
+def _options() -> str:
+    from distill_lab.config.compose import groups
+
+    lines = [f"  {group:<24} {', '.join(names)}" for group, names in groups().items()]
+    return "\n".join(lines)
+
+
+def _quiet() -> None:
+    """Keep third parties' warnings, which no user of ours can act on, out of the terminal."""
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|torch|mlflow|torchmetrics)\b")

@@ -1,0 +1,138 @@
+"""The signature is the schema: what a `_target_` takes, read from its source without importing it.
+
+Importing a loss imports torch, which takes seconds; a config error has to be answered at once. So the
+source file is parsed instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from distill_lab.errors import nearest
+
+KNOWN_NAMES = {"Any": Any, "Literal": Literal}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument: its type (Any where it is not a plain one) and whether it must be given."""
+
+    kind: Any
+    required: bool
+
+
+@cache
+def signature_of(target: str) -> dict[str, Parameter]:
+    """Return the arguments of a class or function by name.
+
+    Raises:
+        ValueError: there is no such module or name in it; names the nearest.
+    """
+    module, _, name = target.rpartition(".")
+    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
+    found = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    if name not in found:
+        raise ValueError(f"{module} has no {name!r}.{nearest(name, found)}")
+    return _of_class(found[name]) if isinstance(found[name], ast.ClassDef) else _of(found[name])
+
+
+def conforms(value: Any, kind: Any) -> bool:
+    """Tell whether a plain value fits a type; an int fits float, a bool fits neither.
+
+    >>> conforms(3, float), conforms(True, int), conforms([1, "x"], list[int]), conforms(None, int | None)
+    (True, False, False, True)
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(conforms(value, arg) for arg in args)
+    if origin is Literal:
+        return any(value == arg and type(value) is type(arg) for arg in args)
+    if origin is list:
+        return isinstance(value, list) and all(conforms(item, args[0]) for item in value)
+    if kind is type(None) or kind is None:
+        return value is None
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def describe(kind: Any) -> str:
+    """Return a type in words, for an error.
+
+    >>> describe(list[int]), describe(float | None), describe(Literal["a", "b"])
+    ('a list of int', 'float or null', "one of 'a', 'b'")
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(describe(arg) for arg in args)
+    if origin is Literal:
+        return "one of " * (len(args) > 1) + ", ".join(repr(arg) for arg in args)
+    if origin is list:
+        return f"a list of {describe(args[0]).removeprefix('a ')}"
+    if kind is type(None) or kind is None:
+        return "null"
+    return getattr(kind, "__name__", str(kind))
+
+
+def _source(module: str) -> Path:
+    parent, _, _ = module.rpartition(".")
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ValueError(f"there is no module {module!r}.{nearest(module, _siblings(parent))}")
+    return Path(spec.origin)
+
+
+def _siblings(package: str) -> list[str]:
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError):
+        return []
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return [f"{package}.{path.stem}" for folder in folders for path in Path(folder).glob("*.py")]
+
+
+def _of_class(node: ast.ClassDef) -> dict[str, Parameter]:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _of(item)
+    fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+    return {
+        item.target.id: Parameter(_kind(item.annotation), item.value is None)
+        for item in fields
+        if isinstance(item.target, ast.Name)
+    }
+
+
+def _of(function: ast.FunctionDef | ast.ClassDef) -> dict[str, Parameter]:
+    if isinstance(function, ast.ClassDef):
+        return _of_class(function)
+    given = function.args
+    positional = [arg for arg in given.args if arg.arg != "self"]
+    no_default = len(positional) - len(given.defaults)
+    result = {a.arg: Parameter(_kind(a.annotation), i < no_default) for i, a in enumerate(positional)}
+    for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        result[arg.arg] = Parameter(_kind(arg.annotation), default is None)
+    return result
+
+
+def _kind(annotation: ast.expr | None) -> Any:
+    """Evaluate an annotation made of built-in types; anything else is Any."""
+    if annotation is None:
+        return Any
+    try:
+        return eval(ast.unparse(annotation), {**KNOWN_NAMES})
+    except (NameError, AttributeError, TypeError):
+        return Any

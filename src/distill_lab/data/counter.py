@@ -1,0 +1,71 @@
+"""Random numbers as a pure function of what they are for: the order of calls does not matter."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """What a number is drawn for; two streams of one sample are independent."""
+
+    SHIFT_DOWN = 0
+    SHIFT_RIGHT = 1
+    FLIP = 2
+    SHUFFLE = 3
+    SPLIT = 4
+
+
+def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:
+    """Uniform numbers, one per sample, whatever batch the sample stands in.
+
+    Args:
+        seed: any integer; taken modulo 2^64.
+        index: (B,) int64, number of each sample.
+        view: (B,) int64 or one integer, number of the augmentation.
+        stream: what the number is for, see `Stream`.
+
+    Returns:
+        (B,) float32 in [0, 1), multiples of 2^-24.
+    """
+    return _shift_right(bits(seed, index, view, stream), 40).float() * 2.0**-24
+
+
+def permutation(length: int, seed: int, view: int, stream: int) -> Tensor:
+    """A random order of `length` samples: (N,) int64, the same on every device and version."""
+    return bits(seed, torch.arange(length), view, stream).argsort(stable=True)
+
+
+def bits(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:
+    """64 random bits per sample: `splitmix64` chained over the four counters.
+
+    Returns:
+        (B,) int64, uniform over all 64 bits, sign included.
+    """
+    key = splitmix64(splitmix64(index.new_tensor(_signed(seed))) + stream)
+    return splitmix64(splitmix64(key + view) + index)
+
+
+def splitmix64(state: Tensor) -> Tensor:
+    """The first output of the generator SplitMix64 that starts in `state`.
+
+    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA.
+
+    Args:
+        state: int64 of any shape; sums and products wrap modulo 2^64.
+    """
+    mixed = state + _signed(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ _shift_right(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ _shift_right(mixed, 27)) * _signed(0x94D049BB133111EB)
+    return mixed ^ _shift_right(mixed, 31)
+
+
+def _shift_right(value: Tensor, places: int) -> Tensor:
+    # torch shifts int64 arithmetically: clear the copies of the sign bit.
+    return (value >> places) & ((1 << (64 - places)) - 1)
+
+
+def _signed(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63

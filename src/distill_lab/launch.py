@@ -1,0 +1,108 @@
+"""From overrides to a finished job: check, run, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_lab.config.check import build, component, grid, problems, settings_of
+from distill_lab.config.compose import compose, groups, read
+from distill_lab.contracts import Parts
+from distill_lab.errors import ConfigError
+from distill_lab.naming import short_name
+
+if TYPE_CHECKING:
+    from distill_lab.workflow import Done
+
+NEED_TORCH = ("data", "architecture", "teacher", "student", "loss", "design", "experiments")
+
+
+def checked(overrides: Sequence[str]) -> Parts:
+    """Compose, check and build a run.
+
+    Torch is imported only where an override touches what torch is needed to judge, so that a mistyped key
+    is answered at once.
+
+    Raises:
+        ConfigError: lists every problem.
+    """
+    request = read(overrides)
+    found = list(request.problems)
+    found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
+    config = compose([] if request.sweeps else request.composable)
+    shallow = problems(config)
+    touched = any(text.lstrip("+~").startswith(NEED_TORCH) for text in overrides)
+    found += shallow
+    if touched or not found:
+        found += deep_problems(config, shallow)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    return build(config)
+
+
+def deep_problems(
+    config: dict[str, Any], shallow: Sequence[str] = (), budget: bool = True
+) -> list[str]:
+    """Return the problems found by making the parts, as far as their sections are sound."""
+    wrong = {problem.split(":")[0].split(".")[0] for problem in shallow}
+    if wrong & {"data", "teacher", "student", "loss", "design"}:
+        return []
+    from distill_lab import preflight  # imports torch
+
+    return preflight.problems(
+        component(config["data"]),
+        grid(config["teacher"]),
+        grid(config["student"]),
+        {name: component(node) for name, node in config["loss"].items()},
+        settings_of(config["design"]),
+        budget,
+    )
+
+
+def check_everything() -> int:
+    """Compose, check and build every option of every group and every experiment; return how many.
+
+    An option by itself is not held against the budget, an experiment is.
+
+    Raises:
+        ConfigError: lists every problem, each with the choice that shows it.
+    """
+    choices = [(key, f"{key}=[{name}]" if key == "loss" else f"{key}={name}")
+               for key, names in groups().items() for name in names]
+    found = []
+    for key, choice in choices:
+        try:
+            config = compose([choice])
+            shallow = problems(config)
+            wrong = shallow + deep_problems(config, shallow, budget=key == "experiments")
+        except ConfigError as error:
+            wrong = error.problems
+        found += [f"with {choice}: {problem}" for problem in wrong]
+    if found:
+        raise ConfigError(found)
+    return len(choices)
+
+
+def run_job(parts: Parts, overrides: Sequence[str], job: int | None = None) -> Done:
+    """Run the workflow of one checked run, then as many refinement rounds as it asks for.
+
+    Args:
+        parts: the checked run.
+        overrides: it was made from; they name the run and are what a proposal is added to.
+        job: number in the sweep, or None.
+    """
+    from distill_lab import workflow  # imports torch and MLflow
+    from distill_lab.refine import refine
+    from distill_lab.tracking.store import Store
+
+    tracking = parts.tracking
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    tags = {"overrides": " ".join(overrides)}
+    if job is not None:
+        tags["job"] = str(job)
+    name = parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
+    print(f"\n{name}")
+    done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
+    if parts.evaluation.refine.rounds > 0:
+        done = refine(done, store, list(overrides), parts.evaluation.refine.rounds, checked)
+    return done

@@ -1,0 +1,65 @@
+"""The contract of a distillation loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from distill_lab.contracts import DistillBatch, Shapes
+
+
+class Needs(NamedTuple):
+    """Module paths whose features a loss reads.
+
+    Attributes:
+        student: paths in the student.
+        teacher: paths in every teacher.
+    """
+
+    student: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
+
+
+class Loss(nn.Module, ABC):
+    """One weighted term of the objective.
+
+    A subclass stores numbers in `__init__`, builds what depends on shapes in `connect`, and computes in
+    `forward`; the mathematics lives in a pure function beside it. All losses share one convention: mean
+    over the batch, KL in nats, times temperature squared where softened logits are compared, computed in
+    float32.
+
+    Attributes:
+        uses_teacher: False for a loss that reads labels alone; such a loss also trains the control.
+        zero_at_match: the value is 0 when student and teacher agree; the contract test checks it.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    zero_at_match: ClassVar[bool] = True
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight: must be >= 0, got {weight}.")
+        self.weight = weight
+
+    @property
+    def needs(self) -> Needs:
+        """The taps this loss reads; none unless overridden."""
+        return Needs()
+
+    def connect(
+        self, student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...], num_samples: int
+    ) -> None:
+        """Build regressors, embeddings or memory banks, once shapes are known. Default: nothing.
+
+        Args:
+            student_shapes: tap -> shape, batch axis included.
+            teacher_shapes: the same for every teacher.
+            num_samples: N of the training split.
+        """
+
+    @abstractmethod
+    def forward(self, batch: DistillBatch) -> Tensor:
+        """Return the unweighted value, a scalar with gradient to the student alone."""

@@ -1,0 +1,52 @@
+"""Response-based distillation of softened outputs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill_lab.contracts import DistillBatch
+from distill_lab.losses.base import Loss
+
+
+def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) of softened outputs, times temperature squared.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2. The paper states a cross-entropy; the
+    KL differs from it by the teacher's entropy, has the same gradient, and is 0 when both agree.
+
+    Args:
+        student_logits: (B, K), any float dtype; computed in float32.
+        teacher_logits: (B, K), treated as a constant.
+        temperature: > 0, no unit.
+
+    Returns:
+        Scalar in nats, mean over B; zero iff the softened outputs agree.
+
+    Raises:
+        ValueError: the shapes differ, or the temperature is not above 0.
+    """
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"kd: student logits are {tuple(student_logits.shape)}, teacher logits "
+            f"{tuple(teacher_logits.shape)}; both must be (B, K) over the same K classes."
+        )
+    if not temperature > 0:
+        raise ValueError(f"kd: temperature must be > 0, got {temperature}.")
+    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+class KD(Loss):
+    """`kd` as a term; with several teachers, the mean over them."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(weight)
+
+    def forward(self, batch: DistillBatch) -> Tensor:
+        """Return the unweighted divergence from the teacher(s)."""
+        student = batch.student.logits
+        values = [kd(student, teacher.logits, batch.temperature) for teacher in batch.teachers]
+        return torch.stack(values).mean()

@@ -1,0 +1,45 @@
+"""Short run names that say what varies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+GENERIC = ("value", "weight", "rounds")  # a last key that says nothing without the one before it
+
+
+def short_name(overrides: Sequence[str]) -> str:
+    """Return a run name made of overrides.
+
+    >>> short_name(["temperature.value=4", "architecture@student=mlp_30", "loss=[ce,kd]", "seed=1"])
+    'temperature=4 student=mlp_30 loss=ce+kd seed=1'
+    """
+    return " ".join(f"{short_key(key)}={short_value(value)}" for key, value in map(_split, overrides))
+
+
+def short_key(key: str) -> str:
+    """Return the part of a key that tells it from others.
+
+    >>> short_key("loss.kd.weight"), short_key("regime.lr"), short_key("architecture@teacher")
+    ('kd.weight', 'lr', 'teacher')
+    """
+    words = key.lstrip("+~").rpartition("@")[2].split(".")
+    if words[-1] == "value" and len(words) > 1:
+        return words[-2]
+    return ".".join(words[-2:]) if words[-1] in GENERIC else words[-1]
+
+
+def short_value(value: str) -> str:
+    """Return a value without brackets and quotes; a list is joined by plus signs.
+
+    >>> short_value("[ce,kd]"), short_value("1e-3")
+    ('ce+kd', '1e-3')
+    """
+    plain = value.strip("'\"")
+    if plain.startswith("[") and plain.endswith("]"):
+        return "+".join(part.strip() for part in plain[1:-1].split(","))
+    return plain
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key, value

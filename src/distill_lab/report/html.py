@@ -1,0 +1,85 @@
+"""The report as one HTML file that needs nothing else: no script, no link, no server."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from distill_lab.report.tables import Row, column_names, format_value, is_numeric
+
+_DOTS_PER_INCH = 160  # sharp on screens with two device pixels per CSS pixel
+_WIDE_INCHES = 7.0  # wider figures take a whole row of the page
+
+
+class Goal(NamedTuple):
+    """One card of the verdict: what was measured, against what was asked for."""
+
+    label: str
+    value: str
+    goal: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; its items are shown in the order of the fields.
+
+    Attributes:
+        heading: plain text, like all text here; it is escaped.
+        verdict: a row of cards.
+        text: paragraphs.
+        tables: each a list of rows.
+        figures: each with its caption; two stand side by side where both are narrow.
+    """
+
+    heading: str
+    verdict: tuple[Goal, ...] = ()
+    text: tuple[str, ...] = ()
+    tables: tuple[Sequence[Row], ...] = ()
+    figures: tuple[tuple[Figure, str], ...] = ()
+
+
+class _Table(NamedTuple):
+    header: list[tuple[str, bool]]
+    lines: list[list[tuple[str, bool]]]
+
+
+def page(title: str, sections: list[Section]) -> str:
+    """Return the report as a complete HTML document.
+
+    Args:
+        title: of the page.
+        sections: from top to bottom; the verdict belongs into the first.
+    """
+    environment = Environment(
+        loader=PackageLoader("distill_lab", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"table": _table, "png": _png, "is_wide": _is_wide}
+    return environment.get_template("template.html").render(title=title, sections=sections)
+
+
+def _table(rows: Sequence[Row]) -> _Table:
+    """Return cells as (text, whether it is a number)."""
+    header = [(name, is_numeric(rows, name)) for name in column_names(rows)]
+    lines = [[(format_value(row.get(name)), number) for name, number in header] for row in rows]
+    return _Table(header, lines)
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _is_wide(figure: Figure) -> bool:
+    return bool(figure.get_figwidth() > _WIDE_INCHES)

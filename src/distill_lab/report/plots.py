@@ -1,0 +1,182 @@
+"""Curves and points of the report: plain values in, a figure out."""
+
+from __future__ import annotations
+
+import math
+from typing import TypedDict
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullLocator, ScalarFormatter
+
+from distill_lab.report.effects import Effect
+from distill_lab.report.style import (
+    COLOURS,
+    DASHES,
+    INK,
+    MUTED,
+    PALE,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    add_legend,
+    label_axes,
+    name_ticks,
+    panels,
+    style_axes,
+)
+
+_MAX_LABELS = 10
+
+
+class Point(TypedDict):
+    """A candidate in `pareto`: `kept` if it is within budget, `picked` if it was chosen."""
+
+    name: str
+    x: float
+    y: float
+    kept: bool
+    picked: bool
+
+
+def lines(
+    x: list[float], series: dict[str, list[float]], title: str, x_label: str, y_label: str
+) -> Figure:
+    """Draw named curves over one x axis, with markers where there are few points.
+
+    Args:
+        x: shared by all curves.
+        series: name -> one value for each x; NaN leaves a gap.
+        title: above the axes; may be empty.
+        x_label: with its unit.
+        y_label: with its unit.
+    """
+    figure, (ax,) = panels(1, 6.0, 3.8)
+    marker = "o" if len(x) <= 25 else ""
+    for number, (name, values) in enumerate(series.items()):
+        colour, dash = _line_style(number)
+        ax.plot(x, values, label=name, color=colour, linestyle=dash, marker=marker, markersize=4)
+    if len(series) > 1:
+        add_legend(ax, ncols=1 if len(series) <= 5 else 2)
+    label_axes(ax, x_label, y_label, title)
+    return figure
+
+
+def two_axes(
+    x: list[float],
+    left: tuple[str, list[float]],
+    right: tuple[str, list[float]],
+    x_label: str,
+    span: tuple[float, float] | None,
+) -> Figure:
+    """Draw two quantities of different units against temperature.
+
+    Args:
+        x: > 0, ascending; on a logarithmic axis.
+        left: name and values of the curve on the left axis.
+        right: name and values of the curve on the right axis.
+        x_label: with its unit.
+        span: part of x to shade, e.g. the proposed range.
+    """
+    figure, (ax,) = panels(1, 6.0, 3.8)
+    twin = ax.twinx()
+    style_axes(twin)
+    twin.grid(False)
+    if span is not None:
+        ax.axvspan(*span, color=PALE, zorder=0)
+    sides = zip((ax, twin), (left, right), COLOURS, "os", ("-", "--"), strict=False)
+    for side, (name, values), colour, marker, dash in sides:
+        side.plot(x, values, color=colour, marker=marker, markersize=5, linestyle=dash)
+        side.set_ylim(bottom=0)
+        side.tick_params(axis="y", labelcolor=colour)
+        label_axes(side, x_label, name)
+        side.yaxis.label.set_color(colour)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(x)
+    return figure
+
+
+def pareto(points: list[Point], x_label: str, y_label: str, title: str) -> Figure:
+    """Draw candidates by cost and benefit: in budget, out of budget, and the one picked.
+
+    All are named where there are at most ten, else only the picked one.
+    """
+    figure, (ax,) = panels(1, 6.0, 4.0)
+    kinds = {
+        "out of budget": ([p for p in points if not p["kept"] and not p["picked"]], "o", MUTED),
+        "in budget": ([p for p in points if p["kept"] and not p["picked"]], "o", COLOURS[0]),
+        "picked": ([p for p in points if p["picked"]], "*", COLOURS[1]),
+    }
+    for kind, (members, marker, colour) in kinds.items():
+        if members:
+            ax.scatter(
+                [p["x"] for p in members],
+                [p["y"] for p in members],
+                label=kind,
+                marker=marker,
+                s=180 if kind == "picked" else 45,
+                facecolor="white" if kind == "out of budget" else colour,
+                edgecolor=colour,
+                zorder=3,
+            )
+    ax.margins(0.12)
+    if max(point["x"] for point in points) >= 1000:
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    middle = sum(ax.get_xlim()) / 2
+    for point in points:
+        if point["picked"] or len(points) <= _MAX_LABELS:
+            _name_point(ax, point, to_the_left=point["x"] > middle)
+    add_legend(ax)
+    label_axes(ax, x_label, y_label, title)
+    return figure
+
+
+def main_effects(effects: dict[str, list[Effect]], metric: str) -> Figure:
+    """Draw mean and spread of a metric for each value of each swept key, one panel per key.
+
+    Args:
+        effects: see `effects.main_effects`.
+        metric: its name, on the shared y axis.
+    """
+    num_columns = min(3, max(1, len(effects)))
+    num_rows = max(1, math.ceil(len(effects) / num_columns))
+    width = max(4.0, 3.2 * num_columns)
+    figure, axes = panels(num_columns, width, 3.4 * num_rows, num_rows, sharey=True)
+    for number, (ax, (key, values)) in enumerate(zip(axes, effects.items(), strict=False)):
+        _draw_effect(ax, values)
+        label_axes(ax, "", metric if number % num_columns == 0 else "", key)
+    for ax in axes[len(effects) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _draw_effect(ax: Axes, values: list[Effect]) -> None:
+    names = [f"{name}\n(n = {count})" for name, _, _, count in values]
+    means = [mean for _, mean, _, _ in values]
+    spreads = [std or 0.0 for _, _, std, _ in values]
+    ax.errorbar(
+        range(len(values)), means, spreads, color=COLOURS[0], ecolor=MUTED, marker="o", capsize=4
+    )
+    ax.set_xlim(-0.5, max(len(values), 1) - 0.5)
+    ax.grid(False, axis="x")
+    is_crowded = len(names) > 4 or max((len(name) for name, *_ in values), default=0) > 8
+    name_ticks(ax, "x", names, rotation=40 if is_crowded else 0)
+
+
+def _name_point(ax: Axes, point: Point, to_the_left: bool) -> None:
+    ax.annotate(
+        point["name"],
+        (point["x"], point["y"]),
+        xytext=(-9 if to_the_left else 9, -14 if point["picked"] else 5),
+        textcoords="offset points",
+        ha="right" if to_the_left else "left",
+        fontsize=TEXT_SIZE if point["picked"] else SMALL_SIZE,
+        color=INK if point["kept"] else MUTED,
+        parse_math=False,
+    )
+
+
+def _line_style(number: int) -> tuple[str, str]:
+    """Dashes change with each line too, so that curves differ in print without colour."""
+    return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]

@@ -1,0 +1,87 @@
+"""What every stage is handed besides the hand-offs of earlier stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from distill_lab.contracts import Component, DataInfo, Parts, Splits
+from distill_lab.measure.scores import score
+from distill_lab.report import plots
+from distill_lab.stages.handoffs import Candidate, TrainedStudent, Weights
+from distill_lab.training.fit import Fitted
+from distill_lab.training.predict import predict_logits
+
+if TYPE_CHECKING:
+    from distill_lab.tracking.run import TrackedRun
+    from distill_lab.tracking.store import Store
+
+NUM_BINS = 15  # of the ECE on the validation split; Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of the run, its data, and the MLflow run that the stage writes to."""
+
+    parts: Parts
+    splits: Splits
+    run: TrackedRun
+    store: Store
+
+    @property
+    def info(self) -> DataInfo:
+        """What is known of the dataset."""
+        return self.parts.data.info
+
+    def new_network(self, architecture: Component, seed: int) -> nn.Module:
+        """Make a network whose initial weights depend on the seed alone."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return architecture.make_network(self.info)
+
+    def trained_network(self, trained: Candidate | TrainedStudent) -> nn.Module:
+        """Make a network and load its verified weights; in eval mode.
+
+        Raises:
+            RunError: the weights are missing or altered.
+        """
+        net = trained.architecture.make_network(self.info)
+        weights = trained.weights
+        return self.store.load_weights(net, weights.run_id, weights.path, weights.sha256)
+
+    def save_weights(self, net: nn.Module, name: str) -> Weights:
+        """Keep a network's weights as an artifact of the stage's run."""
+        path = f"weights/{name}.safetensors"
+        return Weights(self.run.id, path, self.run.log_weights(net, path))
+
+    def trained_student(self, architecture: Component, fitted: Fitted, name: str) -> TrainedStudent:
+        """Score a trained student on the validation split, keep its weights and plot its curves."""
+        validation = self.splits.validation
+        logits = predict_logits(fitted.net, validation, self.info)
+        scores = score(logits, validation.targets, NUM_BINS)
+        self.run.log_metrics(
+            {
+                "kept/val/accuracy": scores.accuracy,
+                "kept/val/nll": scores.nll,
+                "kept/val/ece": scores.ece,
+                "kept/epoch": fitted.kept_epoch,
+                "seconds": fitted.seconds,
+            }
+        )
+        epochs = [float(epoch + 1) for epoch in range(len(fitted.curve))]
+        for prefix, label in (("train/loss/", "training loss"), ("val/", "validation")):
+            names = [key for key in fitted.curve[0] if key.startswith(prefix)]
+            curves = {key.removeprefix(prefix): [r[key] for r in fitted.curve] for key in names}
+            figure = plots.lines(epochs, curves, f"{name}: {label}", "epoch", label)
+            self.run.log_figure(figure, f"{label.replace(' ', '_')}.png")
+        return TrainedStudent(
+            architecture,
+            self.save_weights(fitted.net, name),
+            scores,
+            len(fitted.curve),
+            fitted.kept_epoch,
+            fitted.seconds,
+        )

@@ -1,0 +1,249 @@
+"""What each stage gives the next: small frozen dataclasses of plain values, kept as JSON in MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from distill_lab.contracts import Component
+from distill_lab.measure.cost import Cost
+from distill_lab.measure.scores import Scores
+
+T = TypeVar("T")
+
+TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where trained weights lie: an artifact of a run, with its SHA-256."""
+
+    run_id: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trained teacher: `score` is what stage 1 ranks by."""
+
+    architecture: Component
+    seed: int
+    weights: Weights
+    scores: Scores
+    cost: Cost
+    score: float
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """Stage 1: the kept teachers, best first, and how many were tried."""
+
+    kept: list[Candidate]
+    num_candidates: int
+
+    @property
+    def best(self) -> Candidate:
+        """The teacher that budgets and fidelity refer to."""
+        return self.kept[0]
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A proposed pair of taps and the CKA between their features, in [0, 1]."""
+
+    student: str
+    teacher: str
+    cka: float
+
+
+@dataclass(frozen=True)
+class KnowledgeMap:
+    """Stage 2: how soft the teacher's targets are and which layers carry what.
+
+    Attributes:
+        entropy: temperature (as text) -> mean entropy of the soft targets, nats.
+        wrong_class_variance: temperature (as text) -> mean variance over the wrong classes.
+        temperature_range: proposed lowest and highest temperature.
+        probe_accuracy: teacher tap -> accuracy of a linear probe on it.
+        pairs: proposed layer pairs, input to output.
+    """
+
+    entropy: dict[str, float]
+    wrong_class_variance: dict[str, float]
+    temperature_range: list[float]
+    probe_accuracy: dict[str, float]
+    pairs: list[LayerPair]
+
+
+@dataclass(frozen=True)
+class StudentDesign:
+    """Stage 3: the picked student, its cost and its layer pairs.
+
+    Attributes:
+        num_in_budget: how many of the candidates met the budget.
+    """
+
+    architecture: Component
+    cost: Cost
+    pairs: list[LayerPair]
+    num_candidates: int
+    num_in_budget: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term at the untrained student: unweighted value, norm of its weighted gradient.
+
+    Attributes:
+        suggested_weight: the weight at which its gradient would be as long as the mean of all terms'; the
+            present weight where the term does not drown another and is not drowned.
+    """
+
+    name: str
+    weight: float
+    value: float
+    gradient_norm: float
+    suggested_weight: float
+
+
+@dataclass(frozen=True)
+class ConnectedLoss:
+    """Stage 4: the terms, connected to the shapes of the taps they read."""
+
+    terms: list[Term]
+    temperature: float
+    student_taps: list[str]
+    teacher_taps: list[str]
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """Stage 5: a trained student (distilled or control) and its scores on the validation split."""
+
+    architecture: Component
+    weights: Weights
+    scores: Scores
+    epochs: int
+    kept_epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of stage 6, measured on the test split."""
+
+    name: str
+    architecture: str
+    scores: Scores
+    agreement: float
+    kl_to_teacher: float
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One item of the verdict: what was reached against what was aimed at."""
+
+    name: str
+    value: float
+    goal: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        """True when the value reaches the goal."""
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A next config worth a run: override strings ready for the command line, and the rule behind them."""
+
+    overrides: list[str]
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Stage 6: the table, the verdict and what to try next.
+
+    Attributes:
+        rows: "teacher", further teachers, "student without teacher", "student distilled".
+        validation_accuracy: of the distilled student; the number all choices are made on.
+        model: name and version in the model registry, e.g. `models:/distill-lab-digits/3`, or None.
+    """
+
+    rows: list[Row]
+    verdict: list[Goal]
+    proposals: list[Proposal]
+    validation_accuracy: float
+    model: str | None
+
+    def row(self, name: str) -> Row:
+        """Return the line of a network by name."""
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The few numbers by which runs are compared."""
+        student, control, teacher = (self.row(name) for name in (DISTILLED, CONTROL, TEACHER))
+        return {
+            "val/accuracy": self.validation_accuracy,
+            "test/accuracy": student.scores.accuracy,
+            "test/accuracy_control": control.scores.accuracy,
+            "test/accuracy_teacher": teacher.scores.accuracy,
+            "test/gain_over_control": student.scores.accuracy - control.scores.accuracy,
+            "test/agreement": student.agreement,
+            "test/kl_to_teacher": student.kl_to_teacher,
+            "test/ece": student.scores.ece,
+            "test/nll": student.scores.nll,
+            "cost/parameters": student.cost.parameters,
+            "cost/macs": student.cost.macs,
+            "cost/latency_ms": student.cost.latency_ms,
+            "kept/accuracy": student.scores.accuracy / max(teacher.scores.accuracy, 1e-9),
+            "saved/compute": 1 - student.cost.macs / teacher.cost.macs,
+            "saved/parameters": 1 - student.cost.parameters / teacher.cost.parameters,
+        }
+
+
+def table(report: Report) -> list[dict[str, str | float | int | None]]:
+    """Return the rows of the report's main table, one per network."""
+    return [
+        {
+            "": row.name,
+            "accuracy": row.scores.accuracy,
+            "agreement": row.agreement,
+            "ECE": row.scores.ece,
+            "NLL": row.scores.nll,
+            "Brier": row.scores.brier,
+            "KL to teacher": row.kl_to_teacher,
+            "parameters": row.cost.parameters,
+            "MACs": row.cost.macs,
+            "latency ms": row.cost.latency_ms,
+        }
+        for row in report.rows
+    ]
+
+
+def to_plain(handoff: Any) -> dict[str, Any]:
+    """Return a hand-off as nested plain values, ready for JSON."""
+    return asdict(handoff)
+
+
+def from_plain(kind: type[T], values: dict[str, Any]) -> T:
+    """Rebuild a hand-off of class `kind` from what `to_plain` made of it."""
+    result: T = _rebuild(kind, values)
+    return result
+
+
+def _rebuild(kind: Any, value: Any) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _rebuild(hints[f.name], value[f.name]) for f in fields(kind)})
+    if get_origin(kind) is list:
+        return [_rebuild(get_args(kind)[0], item) for item in value]
+    if get_origin(kind) is UnionType and value is not None:
+        return _rebuild(next(arg for arg in get_args(kind) if arg is not type(None)), value)
+    return value

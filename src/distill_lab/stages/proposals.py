@@ -1,0 +1,103 @@
+"""Stage 6's refinement rules: from what was measured to configs worth a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from distill_lab.contracts import Parts
+from distill_lab.stages.handoffs import (
+    ConnectedLoss,
+    KnowledgeMap,
+    Proposal,
+    StudentDesign,
+    TeacherChoice,
+    TrainedStudent,
+)
+
+CAPACITY_GAP = 0.95  # share of the teacher's validation accuracy below which the student is called too small
+OVER_CONFIDENT = 0.05  # ECE above which it is called over-confident
+UNFINISHED = 0.9  # share of the epochs after which a still best epoch says that it would go on getting better
+NEAR = 0.05  # relative distance at which a temperature counts as tried
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at; validation numbers only, the test split plays no part in a choice."""
+
+    parts: Parts
+    teacher: TeacherChoice
+    knowledge: KnowledgeMap
+    design: StudentDesign
+    loss: ConnectedLoss
+    student: TrainedStudent
+    control: TrainedStudent
+
+
+def propose(evidence: Evidence) -> list[Proposal]:
+    """Return next configs, the most promising rule first; each override works on the command line."""
+    rules = (_longer, _larger, _weights, _temperature, _smoothing)
+    found = [proposal for rule in rules if (proposal := rule(evidence)) is not None]
+    return found
+
+
+def _longer(evidence: Evidence) -> Proposal | None:
+    student, epochs = evidence.student, evidence.parts.regime.epochs
+    if student.kept_epoch < UNFINISHED * epochs or evidence.parts.regime.keep != "best":
+        return None
+    return Proposal(
+        [f"regime.epochs={2 * epochs}"],
+        f"the best epoch was {student.kept_epoch} of {epochs}: it was still getting better.",
+    )
+
+
+def _larger(evidence: Evidence) -> Proposal | None:
+    kept = evidence.student.scores.accuracy / max(evidence.teacher.best.scores.accuracy, 1e-9)
+    bigger = evidence.design.num_in_budget < evidence.design.num_candidates
+    if kept >= CAPACITY_GAP or not bigger:
+        return None
+    share = evidence.design.cost.parameters / evidence.teacher.best.cost.parameters
+    return Proposal(
+        [f"design.max_parameters_fraction={min(1.0, max(0.8, 2 * share)):.2g}"],
+        f"capacity gap: the student keeps {kept:.1%} of the teacher's validation accuracy, and larger "
+        "candidates are outside the budget.",
+    )
+
+
+def _weights(evidence: Evidence) -> Proposal | None:
+    changed = [t for t in evidence.loss.terms if abs(t.suggested_weight - t.weight) > 1e-9]
+    if not changed:
+        return None
+    return Proposal(
+        [f"loss.{term.name}.weight={term.suggested_weight:.3g}" for term in changed],
+        "one term's gradient drowned another's at the start; these weights make them equally long.",
+    )
+
+
+def _temperature(evidence: Evidence) -> Proposal | None:
+    args = evidence.parts.temperature.args
+    if "value" not in args or not any(term.name != "ce" for term in evidence.loss.terms):
+        return None
+    low, high = evidence.knowledge.temperature_range
+    middle = float(f"{geometric_mean([low, high]):.2g}")
+    inside = low <= args["value"] <= high
+    better = middle if not inside else high if args["value"] < middle else low
+    if abs(better - args["value"]) <= NEAR * better:
+        return None
+    place = "inside" if inside else "outside"
+    return Proposal(
+        [f"temperature.value={better:g}"],
+        f"temperature {args['value']:g} is {place} the range {low:g} to {high:g} in which the teacher's "
+        f"wrong classes differ most; try {'its other end' if inside else 'its middle'}.",
+    )
+
+
+def _smoothing(evidence: Evidence) -> Proposal | None:
+    names = [term.name for term in evidence.loss.terms]
+    if evidence.student.scores.ece <= OVER_CONFIDENT or "ce" not in names:
+        return None
+    smoothed = ",".join("label_smoothing" if name == "ce" else name for name in names)
+    return Proposal(
+        [f"loss=[{smoothed}]"],
+        f"the student's ECE on validation is {evidence.student.scores.ece:.3f}: smooth the labels.",
+    )

@@ -1,0 +1,112 @@
+"""Stage 1: train the candidate teachers, rank them on the validation split, keep the best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+from distill_lab.contracts import Component
+from distill_lab.measure.cost import measure_cost
+from distill_lab.measure.scores import score
+from distill_lab.report import plots, tables
+from distill_lab.settings import Selection
+from distill_lab.stages.context import NUM_BINS, Context
+from distill_lab.stages.handoffs import Candidate, TeacherChoice
+from distill_lab.training.fit import fit
+from distill_lab.training.predict import predict_logits
+from distill_lab.training.supervised import Supervised
+
+LATENCY_REPEATS = 30  # timed forward passes per candidate; latency is shown, not ranked by
+
+
+def run(context: Context) -> TeacherChoice:
+    """Train every point of the teacher's grid once per seed and keep the highest scores."""
+    selection = context.parts.selection
+    points = list(product(context.parts.teachers, selection.seeds))
+    curves: dict[str, list[float]] = {}
+    tried = []
+    for number, (architecture, seed) in enumerate(points):
+        title = f"{architecture.label} seed={seed}"
+        candidate, accuracies = _train(context, architecture, seed, number, len(points))
+        tried.append(candidate)
+        curves[title] = accuracies
+    ranked = rank(tried, selection)
+    _log(context, ranked, curves)
+    return TeacherChoice(ranked[: selection.keep], len(ranked))
+
+
+def rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
+    """Score candidates by accuracy, calibration and cost, and return them best first."""
+    highest = max(candidate.cost.macs for candidate in candidates) or 1
+    scored = [
+        replace(
+            candidate,
+            score=candidate.scores.accuracy
+            - selection.ece_weight * candidate.scores.ece
+            - selection.cost_weight * candidate.cost.macs / highest,
+        )
+        for candidate in candidates
+    ]
+    return sorted(scored, key=lambda candidate: candidate.score, reverse=True)
+
+
+def _train(
+    context: Context, architecture: Component, seed: int, number: int, total: int
+) -> tuple[Candidate, list[float]]:
+    parts, info = context.parts, context.info
+    regime = parts.selection.regime
+    net = context.new_network(architecture, seed)
+    fitted = fit(
+        Supervised(net, regime, info.num_classes, seed),
+        info,
+        context.splits,
+        regime,
+        parts.hardware,
+        seed,
+        title=f"teacher {number + 1}/{total} {architecture.label}",
+        log=lambda row, epoch: context.run.log_metrics(
+            {f"candidate_{number}/{key}": value for key, value in row.items()}, epoch
+        ),
+    )
+    validation = context.splits.validation
+    logits = predict_logits(fitted.net, validation, info)
+    scores = score(logits, validation.targets, NUM_BINS)
+    cost = measure_cost(fitted.net, info.input_shape, LATENCY_REPEATS)
+    weights = context.save_weights(fitted.net, f"teacher_{number}")
+    accuracies = [row["val/accuracy"] for row in fitted.curve]
+    return Candidate(architecture, seed, weights, scores, cost, 0.0), accuracies
+
+
+def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float]]) -> None:
+    rows = [
+        {
+            "rank": place + 1,
+            "kept": "yes" if place < context.parts.selection.keep else "",
+            "architecture": candidate.architecture.label,
+            "seed": candidate.seed,
+            "score": candidate.score,
+            "accuracy": candidate.scores.accuracy,
+            "ECE": candidate.scores.ece,
+            "NLL": candidate.scores.nll,
+            "parameters": candidate.cost.parameters,
+            "MACs": candidate.cost.macs,
+            "latency_ms": candidate.cost.latency_ms,
+        }
+        for place, candidate in enumerate(ranked)
+    ]
+    context.run.log_text(tables.csv_text(rows), "leaderboard.csv")
+    context.run.log_text(tables.markdown(rows), "leaderboard.md")
+    epochs = [float(epoch + 1) for epoch in range(max(map(len, curves.values())))]
+    figure = plots.lines(epochs, curves, "Teacher candidates", "epoch", "validation accuracy")
+    context.run.log_figure(figure, "curves.png")
+    best = ranked[0]
+    context.run.log_metrics(
+        {
+            "val/accuracy": best.scores.accuracy,
+            "val/ece": best.scores.ece,
+            "val/nll": best.scores.nll,
+            "cost/parameters": best.cost.parameters,
+            "cost/macs": best.cost.macs,
+            "num_candidates": len(ranked),
+        }
+    )

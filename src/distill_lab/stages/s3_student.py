@@ -1,0 +1,123 @@
+"""Stage 3: measure every student candidate, keep those in budget, pick one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from distill_lab.contracts import Component
+from distill_lab.errors import RunError
+from distill_lab.knowledge.taps import default_taps
+from distill_lab.measure.cost import Cost, measure_cost
+from distill_lab.measure.budget import Limits, limits, nearest_miss
+from distill_lab.report import plots, tables
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import KnowledgeMap, StudentDesign, TeacherChoice
+from distill_lab.training.fit import fit
+from distill_lab.training.supervised import Supervised
+
+
+@dataclass(frozen=True)
+class Option:
+    """One student candidate: its cost, whether it is in budget, its proxy accuracy where it was trained."""
+
+    architecture: Component
+    cost: Cost
+    in_budget: bool
+    proxy_accuracy: float | None = None
+
+
+def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> StudentDesign:
+    """Filter the student's grid by the budget and pick the largest, or the best after a short run.
+
+    Raises:
+        RunError: no candidate meets the budget; names the nearest and what it misses.
+    """
+    parts = context.parts
+    budget = limits(parts.design, teacher.best.cost, has_grid=len(parts.students) > 1)
+    options = [_measure(context, architecture, budget) for architecture in parts.students]
+    kept = [option for option in options if option.in_budget]
+    if not kept:
+        costs = {option.architecture.label: option.cost for option in options}
+        raise RunError(f"design: {nearest_miss(costs, budget)}")
+    if parts.design.pick == "proxy":
+        kept = [_proxy(context, option, number) for number, option in enumerate(kept)]
+        picked = max(kept, key=lambda o: (o.proxy_accuracy or 0.0, -o.cost.parameters))
+    else:
+        picked = max(kept, key=lambda o: o.cost.parameters)
+    options = [o for o in options if not o.in_budget] + kept
+    _log(context, options, picked, teacher)
+    taps = default_taps(context.new_network(picked.architecture, parts.seed))
+    pairs = [pair for pair in knowledge.pairs if pair.student in taps]
+    return StudentDesign(picked.architecture, picked.cost, pairs, len(options), len(kept))
+
+
+def _measure(context: Context, architecture: Component, budget: Limits) -> Option:
+    net = context.new_network(architecture, context.parts.seed)
+    cost = measure_cost(net, context.info.input_shape, context.parts.design.latency_repeats)
+    return Option(architecture, cost, not budget.misses(cost))
+
+
+def _proxy(context: Context, option: Option, number: int) -> Option:
+    """Train a candidate on labels for a few epochs and note its validation accuracy."""
+    parts, info = context.parts, context.info
+    regime = replace(parts.selection.regime, epochs=parts.design.proxy_epochs)
+    net = context.new_network(option.architecture, parts.seed)
+    fitted = fit(
+        Supervised(net, regime, info.num_classes, parts.seed),
+        info,
+        context.splits,
+        regime,
+        parts.hardware,
+        parts.seed,
+        title=f"proxy {option.architecture.label}",
+        log=lambda row, epoch: context.run.log_metrics(
+            {f"proxy_{number}/{key}": value for key, value in row.items()}, epoch
+        ),
+    )
+    return replace(option, proxy_accuracy=fitted.curve[fitted.kept_epoch - 1]["val/accuracy"])
+
+
+def _log(
+    context: Context, options: list[Option], picked: Option, teacher: TeacherChoice
+) -> None:
+    rows = [
+        {
+            "architecture": option.architecture.label,
+            "in budget": "yes" if option.in_budget else "",
+            "picked": "yes" if option is picked else "",
+            "parameters": option.cost.parameters,
+            "of teacher": option.cost.parameters / teacher.best.cost.parameters,
+            "MACs": option.cost.macs,
+            "latency_ms": option.cost.latency_ms,
+            "peak_memory_mib": option.cost.peak_memory_mib,
+            "proxy_accuracy": option.proxy_accuracy,
+        }
+        for option in options
+    ]
+    context.run.log_text(tables.csv_text(rows), "candidates.csv")
+    context.run.log_text(tables.markdown(rows), "candidates.md")
+    trained = picked.proxy_accuracy is not None
+    points = [
+        plots.Point(
+            name=option.architecture.label,
+            x=option.cost.parameters,
+            y=(option.proxy_accuracy or 0.0) if trained else option.cost.latency_ms,
+            kept=option.in_budget,
+            picked=option is picked,
+        )
+        for option in options
+        if option.in_budget or not trained
+    ]
+    y_label = "proxy validation accuracy" if trained else "latency (ms)"
+    figure = plots.pareto(points, "parameters", y_label, "Student candidates")
+    context.run.log_figure(figure, "pareto.png")
+    context.run.log_metrics(
+        {
+            "cost/parameters": picked.cost.parameters,
+            "cost/macs": picked.cost.macs,
+            "cost/latency_ms": picked.cost.latency_ms,
+            "cost/peak_memory_mib": picked.cost.peak_memory_mib,
+            "parameters_fraction": picked.cost.parameters / teacher.best.cost.parameters,
+            "num_in_budget": sum(option.in_budget for option in options),
+        }
+    )

@@ -1,0 +1,47 @@
+"""Stage 5: distil the teacher(s) into the student under the regime."""
+
+from __future__ import annotations
+
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import (
+    ConnectedLoss,
+    StudentDesign,
+    TeacherChoice,
+    TrainedStudent,
+)
+from distill_lab.training.connect import connected_objective
+from distill_lab.training.distiller import Distiller
+from distill_lab.training.fit import fit
+
+
+def run(
+    context: Context, teacher: TeacherChoice, student: StudentDesign, loss: ConnectedLoss
+) -> TrainedStudent:
+    """Train the student on the objective; the first weights and batches are the control's too."""
+    parts, info = context.parts, context.info
+    net = context.new_network(student.architecture, parts.seed)
+    teachers = [context.trained_network(candidate) for candidate in teacher.kept]
+    num_samples = len(context.splits.train.targets)
+    objective = connected_objective(
+        parts.loss, net, teachers, info.input_shape, num_samples, parts.seed
+    )
+    distiller = Distiller(
+        net,
+        teachers,
+        objective,
+        parts.temperature.make(),
+        parts.regime,
+        info.num_classes,
+        parts.seed,
+    )
+    fitted = fit(
+        distiller,
+        info,
+        context.splits,
+        parts.regime,
+        parts.hardware,
+        parts.seed,
+        title=f"student, {'+'.join(term.name for term in loss.terms)}",
+        log=context.run.log_metrics,
+    )
+    return context.trained_student(student.architecture, fitted, "student")

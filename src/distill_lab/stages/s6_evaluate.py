@@ -1,0 +1,195 @@
+"""Stage 6: teacher, control and distilled student side by side on the test split; what to try next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from distill_lab.measure.cost import measure_cost
+from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.scores import confusion, reliability, score
+from distill_lab.models.deployed import Deployed
+from distill_lab.report import grids, plots, tables
+from distill_lab.report.html import Goal as Card
+from distill_lab.report.html import Section, page
+from distill_lab.settings import Evaluation
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import (
+    CONTROL,
+    DISTILLED,
+    TEACHER,
+    ConnectedLoss,
+    Goal,
+    KnowledgeMap,
+    Proposal,
+    Report,
+    Row,
+    StudentDesign,
+    TeacherChoice,
+    TrainedStudent,
+    table,
+)
+from distill_lab.stages.proposals import Evidence, propose
+from distill_lab.training.predict import predict_logits
+
+AUTO_NAME = "auto"  # evaluation.register_as: named after the dataset
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One network and what it says on the test split."""
+
+    name: str
+    label: str
+    net: nn.Module
+    logits: Tensor
+
+
+def run(
+    context: Context,
+    teacher: TeacherChoice,
+    knowledge: KnowledgeMap,
+    design: StudentDesign,
+    loss: ConnectedLoss,
+    control: TrainedStudent,
+    student: TrainedStudent,
+) -> Report:
+    """Measure everything on the test split, once; judge, propose, report and hand out the student."""
+    parts = context.parts
+    measured = _measure(context, teacher, control, student)
+    rows = [_row(context, item, measured[0].logits) for item in measured]
+    verdict = judge(rows, parts.evaluation)
+    proposals = propose(Evidence(parts, teacher, knowledge, design, loss, student, control))
+    model = _hand_out(context, measured[-1].net)
+    report = Report(rows, verdict, proposals, student.scores.accuracy, model)
+    _log(context, report, measured, loss)
+    return report
+
+
+def judge(rows: list[Row], evaluation: Evaluation) -> list[Goal]:
+    """Hold the distilled student against the goals: accuracy kept, compute saved, size, gain."""
+    by_name = {row.name: row for row in rows}
+    teacher, control, student = (by_name[name] for name in (TEACHER, CONTROL, DISTILLED))
+    kept = student.scores.accuracy / max(teacher.scores.accuracy, 1e-9)
+    saved = 1 - student.cost.macs / max(teacher.cost.macs, 1)
+    size = student.cost.parameters / teacher.cost.parameters
+    gain = student.scores.accuracy - control.scores.accuracy
+    return [
+        Goal("accuracy kept", kept, evaluation.goal_accuracy_kept, at_least=True),
+        Goal("compute saved", saved, evaluation.goal_compute_saved, at_least=True),
+        Goal("parameters of the teacher's", size, evaluation.goal_parameters_fraction, False),
+        Goal("gain over the control", gain, 0.0, at_least=True),
+    ]
+
+
+def _measure(
+    context: Context, teacher: TeacherChoice, control: TrainedStudent, student: TrainedStudent
+) -> list[Measured]:
+    names = [TEACHER, *(f"{TEACHER} {n + 2}" for n in range(len(teacher.kept) - 1))]
+    entries = [*zip(names, teacher.kept, strict=True), (CONTROL, control), (DISTILLED, student)]
+    measured = []
+    for name, trained in entries:
+        net = context.trained_network(trained)
+        logits = predict_logits(net, context.splits.test, context.info)
+        measured.append(Measured(name, trained.architecture.label, net, logits))
+    return measured
+
+
+def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
+    evaluation, info = context.parts.evaluation, context.info
+    return Row(
+        item.name,
+        item.label,
+        score(item.logits, context.splits.test.targets, evaluation.num_bins),
+        agreement(item.logits, teacher_logits),
+        kl_to_teacher(item.logits, teacher_logits),
+        measure_cost(item.net, info.input_shape, evaluation.latency_repeats),
+    )
+
+
+def _hand_out(context: Context, net: nn.Module) -> str:
+    """Log the student as an MLflow model that takes un-normalised inputs."""
+    name = context.parts.evaluation.register_as
+    if name == AUTO_NAME:
+        name = f"distill-lab-{context.info.name}"
+    example = context.splits.train.inputs[:2]
+    return context.run.log_model(Deployed(net, context.info), example, name)
+
+
+def _log(context: Context, report: Report, measured: list[Measured], loss: ConnectedLoss) -> None:
+    targets, bins = context.splits.test.targets, context.parts.evaluation.num_bins
+    names = list(context.info.class_names)
+    matrices = {item.name: confusion(item.logits, targets) for item in measured}
+    diagrams = {item.name: reliability(item.logits, targets, bins) for item in measured}
+    points = [
+        plots.Point(
+            name=row.name,
+            x=row.cost.macs,
+            y=row.scores.accuracy,
+            kept=True,
+            picked=row.name == DISTILLED,
+        )
+        for row in report.rows
+    ]
+    figures = {
+        "pareto.png": plots.pareto(points, "MACs", "test accuracy", "What was kept and saved"),
+        "reliability.png": grids.reliability_diagram(diagrams),
+        "confusion.png": grids.confusion_matrices(matrices, names),
+    }
+    for path, figure in figures.items():
+        context.run.log_figure(figure, path)
+    context.run.log_text(tables.csv_text(table(report)), "table.csv")
+    context.run.log_text(tables.markdown(table(report)), "table.md")
+    context.run.log_metrics(report.metrics)
+    sections = [
+        Section(
+            "Verdict",
+            verdict=tuple(_card(goal) for goal in report.verdict),
+            text=(
+                "Measured on the test split, which no choice was made on. One seed: a difference of a few "
+                "samples is noise; sweep seed=0,1,2 for the spread.",
+            ),
+            tables=(table(report),),
+        ),
+        Section(
+            "Accuracy against compute", figures=((figures["pareto.png"], "One point per network."),)
+        ),
+        Section("Loss terms", tables=(_terms(loss),)),
+        Section(
+            "Calibration",
+            figures=((figures["reliability.png"], "On the diagonal, confidence is accuracy."),),
+        ),
+        Section(
+            "Confusion", figures=((figures["confusion.png"], "Rows: true class; columns: said."),)
+        ),
+        Section(
+            "What to try next",
+            text=() if report.proposals else ("No rule proposes a change.",),
+            tables=(_next(report.proposals),) if report.proposals else (),
+        ),
+    ]
+    title = f"{measured[-1].label} distilled from {measured[0].label}, {context.info.name}"
+    context.run.log_text(page(title, sections), "report.html")
+
+
+def _card(goal: Goal) -> Card:
+    sign = "at least" if goal.at_least else "at most"
+    return Card(goal.name, f"{goal.value:.1%}", f"{sign} {goal.goal:.0%}", goal.met)
+
+
+def _terms(loss: ConnectedLoss) -> list[dict[str, str | float | int | None]]:
+    return [
+        {
+            "term": term.name,
+            "weight": term.weight,
+            "value at start": term.value,
+            "gradient norm at start": term.gradient_norm,
+            "suggested weight": term.suggested_weight,
+        }
+        for term in loss.terms
+    ]
+
+
+def _next(proposals: list[Proposal]) -> list[dict[str, str | float | int | None]]:
+    return [{"overrides": " ".join(p.overrides), "why": p.why} for p in proposals]

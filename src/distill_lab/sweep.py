@@ -1,0 +1,122 @@
+"""A sweep: many jobs under one run, and what they say together."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distill_lab.config.compose import jobs, read
+from distill_lab.contracts import Parts
+from distill_lab.errors import ConfigError, DistillLabError
+from distill_lab.launch import checked, run_job
+from distill_lab.naming import short_key, short_name
+
+PARENT = "tracking.sweep_run_id"
+Launch = Callable[[list[str], Callable[[Any], None]], None]
+
+
+def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
+    """Check all jobs, run them under one run, sum them up.
+
+    Jobs whose config is wrong are named at the start and counted as failed; the others run.
+
+    Args:
+        overrides: of the whole sweep, with comma-separated values.
+        launch: hands overrides and the job function to Hydra.
+
+    Returns:
+        Exit code: 0, or 1 if any job failed.
+
+    Raises:
+        ConfigError: no job's config is right; nothing was started.
+    """
+    asked = _jobs(overrides)
+    parts, wrong = _checked(asked)
+    first = next(iter(parts.values()))
+
+    from distill_lab.sweep_summary import summarise
+    from distill_lab.tracking.store import Store
+
+    keys = swept_keys(asked)
+    tracking = first.tracking
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    name = first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}, {len(asked)} jobs"
+    tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
+    with store.start(name, tags) as run:
+        run.log_params(_values(asked, keys))
+        launch([*overrides, f"{PARENT}={run.id}"], sweep_job)
+        text, num_failed = summarise(store, run, asked, keys, wrong)
+    print(text)
+    print(f"\nSweep   {run.id} in {tracking.uri}\nLook    make ui   (MLflow UI on http://127.0.0.1:5000)")
+    return 1 if num_failed else 0
+
+
+def sweep_job(cfg: Any) -> None:
+    """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker.
+
+    A job that fails must not take the others with it: its run is already marked FAILED, the summary lists
+    it, and this returns.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    own = [text for text in overrides if not text.startswith(f"{PARENT}=")]
+    try:
+        run_job(checked(overrides), own, job=hydra.job.num)
+    except DistillLabError as error:
+        print(f"\nJob {hydra.job.num} failed: {error}", file=sys.stderr)
+    except Exception:
+        print(f"\nJob {hydra.job.num} failed:\n{traceback.format_exc()}", file=sys.stderr)
+
+
+def swept_keys(asked: list[list[str]]) -> list[str]:
+    """Return the keys whose value differs between jobs, in order.
+
+    >>> swept_keys([["seed=0", "regime.lr=1"], ["seed=0", "regime.lr=2"]])
+    ['regime.lr']
+    """
+    values: dict[str, set[str]] = {}
+    for overrides in asked:
+        for key, value in split(overrides).items():
+            values.setdefault(key, set()).add(value)
+    return [key for key, seen in values.items() if len(seen) > 1]
+
+
+def split(overrides: Sequence[str]) -> dict[str, str]:
+    """Return overrides as key -> value."""
+    return {key: value for key, _, value in (text.partition("=") for text in overrides)}
+
+
+def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+    request = read(overrides)
+    if request.problems:
+        raise ConfigError(request.problems)
+    return jobs(overrides)
+
+
+def _checked(asked: list[list[str]]) -> tuple[dict[int, Parts], dict[int, str]]:
+    """Return the parts of the sound jobs and the problems of the others, by number."""
+    parts: dict[int, Parts] = {}
+    problems: dict[int, list[str]] = {}
+    for number, overrides in enumerate(asked):
+        try:
+            parts[number] = checked(overrides)
+        except ConfigError as error:
+            problems[number] = error.problems
+    if not parts:
+        raise ConfigError(list(dict.fromkeys(p for found in problems.values() for p in found)))
+    for number, found in problems.items():
+        name = short_name(asked[number])
+        print(f"Job {number} ({name}) cannot run:\n  " + "\n  ".join(found), file=sys.stderr)
+    return parts, {number: " ".join(found) for number, found in problems.items()}
+
+
+def _values(asked: list[list[str]], keys: list[str]) -> dict[str, str]:
+    """Return the swept values of each key, joined by commas."""
+    return {
+        key: ", ".join(dict.fromkeys(split(overrides).get(key, "") for overrides in asked))
+        for key in keys
+    }

@@ -1,0 +1,132 @@
+"""What the jobs of a sweep say together: a table, main effects, the spread over seeds, the best job."""
+
+from __future__ import annotations
+
+from distill_lab.naming import short_key, short_name, short_value
+from distill_lab.report import plots, tables
+from distill_lab.report.effects import main_effects, seed_spread
+from distill_lab.report.html import Section, page
+from distill_lab.report.tables import Cell
+from distill_lab.tracking.run import TrackedRun
+from distill_lab.tracking.store import RunSummary, Store
+
+CHOSEN_BY = "val/accuracy"
+SHOWN = ("val/accuracy", "test/accuracy", "test/gain_over_control", "test/agreement", "test/ece")
+Rows = list[dict[str, Cell]]
+
+
+def summarise(
+    store: Store, run: TrackedRun, asked: list[list[str]], keys: list[str], wrong: dict[int, str]
+) -> tuple[str, int]:
+    """Log table, plots and best job on the sweep's run.
+
+    Args:
+        store: where the jobs' runs are.
+        run: of the sweep.
+        asked: overrides of each job.
+        keys: the swept keys.
+        wrong: job number -> why it could not start.
+
+    Returns:
+        Text for the terminal, and how many jobs failed.
+    """
+    records = {int(r.tags["job"]): r for r in store.children(run.id) if "job" in r.tags}
+    rows = [
+        _row(number, overrides, keys, records.get(number), wrong.get(number))
+        for number, overrides in enumerate(asked)
+    ]
+    done = [row for row in rows if row["status"] == "FINISHED"]
+    failed = [row for row in rows if row["status"] != "FINISHED"]
+    run.log_text(tables.csv_text(rows), "jobs.csv")
+    run.log_metrics({"num_jobs": len(rows), "num_failed": len(failed)})
+    sections = []
+    if done:
+        sections += _of_done(store, run, done, keys)
+    if failed:
+        sections.append(Section("Failed", tables=(_failures(failed),)))
+    run.log_text(page(f"Sweep over {', '.join(map(short_key, keys))}", sections), "report.html")
+    return _text(done, failed, keys), len(failed)
+
+
+def _of_done(store: Store, run: TrackedRun, done: Rows, keys: list[str]) -> list[Section]:
+    best = max(done, key=lambda row: float(row[CHOSEN_BY] or 0.0))
+    run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
+    run.log_metrics({f"best/{key}": float(best[key]) for key in SHOWN if best[key] is not None})
+    with store.open(str(best["run"])) as best_run:
+        best_run.set_tags({"best_of_sweep": "true"})
+    figures = []
+    for key, effect in main_effects(done, keys, CHOSEN_BY).items():
+        figure = plots.main_effects({short_key(key): effect}, "validation accuracy")
+        run.log_figure(figure, f"effects/{short_key(key).replace('/', '_')}.png")
+        figures.append((figure, f"Mean over all jobs with that {short_key(key)}."))
+    sections = [
+        Section(
+            "Best job, by validation accuracy",
+            text=(f"{best['name']} (run {best['run']})",),
+            tables=(_shown([best], keys),),
+        ),
+        Section("All jobs", tables=(_shown(done, keys),)),
+        Section("Main effects", figures=tuple(figures)),
+    ]
+    if "seed" in keys:
+        spread = _seeds(done, [key for key in keys if key != "seed"])
+        run.log_text(tables.csv_text(spread), "seeds.csv")
+        sections.insert(1, Section("Spread over seeds", tables=(spread,)))
+    return sections
+
+
+def _seeds(done: Rows, keys: list[str]) -> Rows:
+    """Return mean and spread over seeds of accuracy and of the gain over the control."""
+    joined: Rows = []
+    parts = [(key, seed_spread(done, keys, key)) for key in SHOWN]
+    for number, first in enumerate(parts[0][1]):
+        row: dict[str, Cell] = {short_key(key): first[key] for key in keys}
+        row["seeds"] = first["n"]
+        for metric, spread in parts:
+            row[f"{metric} mean"] = spread[number]["mean"]
+            row[f"{metric} std"] = spread[number]["std"]
+        joined.append(row)
+    return joined
+
+
+def _row(
+    number: int, overrides: list[str], keys: list[str], record: RunSummary | None, wrong: str | None
+) -> dict[str, Cell]:
+    given = dict(text.partition("=")[::2] for text in overrides)
+    row: dict[str, Cell] = {"job": number, "name": short_name(overrides)}
+    row["status"] = record.status if record else "NOT STARTED"
+    row |= {key: _cell(given.get(key, "")) for key in keys}
+    metrics = record.metrics if record else {}
+    row |= {key: metrics.get(key) for key in (*SHOWN, "cost/parameters", "cost/macs")}
+    row["run"] = record.id if record else None
+    row["error"] = record.tags.get("error", "") if record else wrong or "the job left no run"
+    return row
+
+
+def _cell(value: str) -> Cell:
+    """Return a number where the text is one, so that effects are ordered by size."""
+    try:
+        return float(value) if "." in value or "e" in value else int(value)
+    except ValueError:
+        return short_value(value)
+
+
+def _shown(rows: Rows, keys: list[str]) -> Rows:
+    return [
+        {"job": row["job"]} | {short_key(k): row[k] for k in keys} | {k: row[k] for k in SHOWN}
+        for row in rows
+    ]
+
+
+def _failures(failed: Rows) -> Rows:
+    return [{key: row[key] for key in ("job", "name", "status", "error")} for row in failed]
+
+
+def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
+    parts = []
+    if done:
+        ranked = sorted(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), reverse=True)
+        parts.append("\nJobs, best validation accuracy first:\n" + tables.text(_shown(ranked, keys)))
+    if failed:
+        parts.append("\nFailed jobs:\n" + tables.text(_failures(failed)))
+    return "\n".join(parts)

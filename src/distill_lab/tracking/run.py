@@ -1,0 +1,137 @@
+"""One MLflow run: buffered metrics, artifacts, and an end that is always recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+FLUSH_SECONDS = 5.0  # at most this much of a curve is not yet visible in the UI
+MAX_BATCH = 1000  # metrics per request, MLflow's limit
+MAX_PARAMS = 100  # per request, MLflow's limit
+MAX_VALUE = 6000  # characters of a param's value, MLflow's limit
+MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
+
+
+class TrackedRun:
+    """A run that is being written.
+
+    As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED on Ctrl-C.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
+        self.client = client
+        self.uri = uri
+        self.id = run_id
+        self._buffer: list[Metric] = []
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> TrackedRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+        if error is None:
+            self.client.set_terminated(self.id, "FINISHED")
+            return
+        self.set_tags({"error": f"{type(error).__name__}: {error}"})
+        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Set tags; long values are cut to MLflow's limit."""
+        self.client.log_batch(self.id, tags=[RunTag(k, str(v)[:MAX_TAG]) for k, v in tags.items()])
+
+    def log_params(self, values: dict[str, Any]) -> None:
+        """Log nested plain values under dotted keys."""
+        flat = [Param(key, str(value)[:MAX_VALUE]) for key, value in dotted(values).items()]
+        for start in range(0, len(flat), MAX_PARAMS):
+            self.client.log_batch(self.id, params=flat[start : start + MAX_PARAMS])
+
+    def log_metrics(self, values: dict[str, float], step: int = 0) -> None:
+        """Buffer metrics; they are written every few seconds and at the end."""
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(key, float(value), now, step) for key, value in values.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        while self._buffer:
+            self.client.log_batch(self.id, metrics=self._buffer[:MAX_BATCH])
+            del self._buffer[:MAX_BATCH]
+        self._flushed = time.monotonic()
+
+    def log_json(self, values: Any, path: str) -> None:
+        """Write plain values as a JSON artifact."""
+        self.log_text(json.dumps(values, indent=1), path)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Write a text artifact."""
+        with self._file(path) as local:
+            local.write_text(text, encoding="utf-8")
+
+    def log_figure(self, figure: Figure, path: str) -> None:
+        """Write a figure as a picture."""
+        with self._file(path) as local:
+            figure.savefig(local, dpi=120, bbox_inches="tight")
+
+    def log_weights(self, net: nn.Module, path: str) -> str:
+        """Write a network's weights as safetensors and return their SHA-256."""
+        state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+        with self._file(path) as local:
+            save_file(state, local)
+            return hashlib.sha256(local.read_bytes()).hexdigest()
+
+    def log_model(self, net: nn.Module, example: Tensor, registered_name: str | None) -> str:
+        """Log a network as an MLflow model; see `tracking.model.log_model`."""
+        from distill_lab.tracking.model import log_model  # MLflow's model flavours take seconds
+
+        return log_model(self.uri, self.id, net, example, registered_name)
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Record a dataset as the run's input."""
+        dataset = Dataset(name, digest[:36], "local", source)
+        tag = InputTag("mlflow.data.context", context)
+        self.client.log_inputs(self.id, [DatasetInput(dataset, [tag])])
+
+    @contextmanager
+    def _file(self, path: str) -> Iterator[Path]:
+        folder, name = os.path.split(path)
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / name
+            yield local
+            self.client.log_artifact(self.id, str(local), folder or None)
+
+
+def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts to dotted keys; `_target_` is written as the key itself.
+
+    >>> dotted({"a": {"b": 1, "_target_": "x.Y"}, "c": [1, 2]})
+    {'a.b': 1, 'a': 'x.Y', 'c': [1, 2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = prefix if key == "_target_" else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, dict) and value:
+            flat |= dotted(value, name)
+        else:
+            flat[name] = value
+    return flat

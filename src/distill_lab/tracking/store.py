@@ -1,0 +1,175 @@
+"""The MLflow tracking store: starting runs, finding finished ones, reading their artifacts back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run as RunRecord
+from safetensors.torch import load_file
+from torch import nn
+
+from distill_lab.errors import RunError
+from distill_lab.tracking.run import TrackedRun
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as it stands in the store."""
+
+    id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+
+class Store:
+    """One experiment of one MLflow store.
+
+    Args:
+        uri: tracking URI; a relative SQLite path is below the working directory.
+        experiment: name; made if missing.
+        artifact_location: where a new experiment keeps artifacts; a plain path is below the working
+            directory; None leaves it to the tracking server.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_location: str | None) -> None:
+        _quiet()
+        self.uri = uri
+        self.client = MlflowClient(tracking_uri=uri)
+        self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
+        self.experiment_id = self._experiment(experiment, artifact_location)
+
+    def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
+        """Start a run, below `parent_id` if given; use it as a context manager."""
+        if parent_id is not None:
+            tags = {**tags, "mlflow.parentRunId": parent_id}
+        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
+        return TrackedRun(self.client, self.uri, record.info.run_id)
+
+    def open(self, run_id: str) -> TrackedRun:
+        """Return an existing run, to log to it."""
+        return TrackedRun(self.client, self.uri, run_id)
+
+    def find_finished(self, tag: str, value: str) -> RunSummary | None:
+        """Return the newest FINISHED original (not itself reused) run that carries a tag value."""
+        found = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
+            max_results=20,
+        )
+        originals = (record for record in found if "reused_from" not in record.data.tags)
+        return next(map(_summary, originals), None)
+
+    def children(self, parent_id: str) -> list[RunSummary]:
+        """Return the runs directly below a run, oldest first."""
+        found = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{parent_id}'",
+            max_results=5000,
+            order_by=["attributes.start_time ASC"],
+        )
+        return [_summary(record) for record in found]
+
+    def read_json(self, run_id: str, path: str) -> dict[str, Any]:
+        """Read a JSON artifact.
+
+        Raises:
+            RunError: it is missing or not JSON.
+        """
+        local = self.fetch(run_id, path)
+        try:
+            values: dict[str, Any] = json.loads(local.read_text())
+        except ValueError as error:
+            raise RunError(f"artifact {path!r} of run {run_id} is not valid JSON: {error}.") from error
+        return values
+
+    def fetch(self, run_id: str, path: str) -> Path:
+        """Return a local copy of an artifact (the file itself where the store is local).
+
+        Raises:
+            RunError: it is missing.
+        """
+        folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        if folder.scheme in ("", "file"):
+            local = Path(unquote(folder.path)) / path
+        else:
+            local = Path(self._download(run_id, path))
+        if not local.is_file():
+            raise RunError(f"artifact {path!r} of run {run_id} is missing: there is no {local}.")
+        return local
+
+    def verify(self, run_id: str, path: str, sha256: str) -> Path:
+        """Fetch an artifact and check its SHA-256.
+
+        Raises:
+            RunError: it is missing or altered.
+        """
+        local = self.fetch(run_id, path)
+        given = hashlib.sha256(local.read_bytes()).hexdigest()
+        if given != sha256:
+            raise RunError(
+                f"artifact {path!r} of run {run_id} was altered: its SHA-256 is {given[:12]}..., "
+                f"{sha256[:12]}... was recorded."
+            )
+        return local
+
+    def load_weights(self, net: nn.Module, run_id: str, path: str, sha256: str) -> nn.Module:
+        """Load verified safetensors weights into a network and return it in eval mode."""
+        net.load_state_dict(load_file(self.verify(run_id, path, sha256)))
+        return net.eval()
+
+    def _download(self, run_id: str, path: str) -> str:
+        if self._scratch is None:
+            self._scratch = TemporaryDirectory(prefix="distill-lab-")
+        folder = Path(self._scratch.name) / run_id
+        folder.mkdir(exist_ok=True)
+        try:
+            return str(self.client.download_artifacts(run_id, path, str(folder)))
+        except (OSError, mlflow.MlflowException) as error:
+            raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}") from error
+
+    def _experiment(self, name: str, artifact_location: str | None) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            location = _absolute(artifact_location)
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except mlflow.MlflowException:
+                found = self.client.get_experiment_by_name(name)  # another process was quicker
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise RunError(
+                f"tracking.experiment: {name!r} was deleted in the MLflow UI. Restore it with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name."
+            )
+        return str(found.experiment_id)
+
+
+def _summary(record: RunRecord) -> RunSummary:
+    info, data = record.info, record.data
+    return RunSummary(info.run_id, info.run_name, info.status, data.tags, data.metrics)
+
+
+def _absolute(location: str | None) -> str | None:
+    if location is None or "://" in location:
+        return location
+    return Path(location).resolve().as_uri()
+
+
+def _quiet() -> None:
+    """Keep MLflow's own chatter (database set-up, environment hints) out of the terminal."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)

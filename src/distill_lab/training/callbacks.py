@@ -1,0 +1,96 @@
+"""What happens at the end of each epoch: keep the best weights, send the curve, move the bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+from distill_lab.training.trainee import Trainee
+
+QUIET_SECONDS = 10.0  # between two states of a progress bar that goes to a file
+
+
+class KeepWeights(pl.Callback):
+    """Remembers the weights to be kept, and stops a training that no longer gets better.
+
+    Better means higher validation accuracy, and at equal accuracy lower NLL.
+
+    Attributes:
+        state: state dict of the kept network.
+        epoch: the epoch it is of, counted from 0.
+    """
+
+    def __init__(self, best: bool, patience: int | None) -> None:
+        self.best = best
+        self.patience = patience
+        self.state: dict[str, Any] = {}
+        self.epoch = -1
+        self._rank = (float("-inf"), float("-inf"))
+        self._best_epoch = -1
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Compare the epoch with the best one so far."""
+        if not isinstance(module, Trainee):
+            raise TypeError(f"KeepWeights works on a Trainee, not on {type(module).__name__}.")
+        row = module.curve[-1]
+        rank = (row["val/accuracy"], -row["val/nll"])
+        if better := rank > self._rank:
+            self._rank, self._best_epoch = rank, trainer.current_epoch
+        if better or not self.best:
+            self.state, self.epoch = deepcopy(module.kept.state_dict()), trainer.current_epoch
+        waited = trainer.current_epoch - self._best_epoch
+        if self.patience is not None and waited >= self.patience:
+            trainer.should_stop = True
+
+
+class SendCurve(pl.Callback):
+    """Hands each epoch's row to a logger, once per epoch."""
+
+    def __init__(self, send: Callable[[dict[str, float], int], None]) -> None:
+        self.send = send
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Send the newest row."""
+        self.send(getattr(module, "curve")[-1], trainer.current_epoch)
+
+
+class Bar(pl.Callback):
+    """One live line per training: epochs done and the newest validation accuracy."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._line: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Open the line."""
+        total = int(trainer.estimated_stepping_batches)
+        form = "{desc} |{bar:24}| {percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
+        live = sys.stderr.isatty()
+        self._line = tqdm(
+            total=total,
+            desc=f"  {self.title:<44.44}",
+            bar_format=form,
+            mininterval=0.1 if live else QUIET_SECONDS,
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Move on by a step."""
+        if self._line is not None:
+            self._line.update(trainer.global_step - self._line.n)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the newest validation accuracy."""
+        if self._line is not None:
+            accuracy = getattr(module, "curve")[-1]["val/accuracy"]
+            text = f" epoch {trainer.current_epoch + 1}, val accuracy {accuracy:.4f}"
+            self._line.set_postfix_str(text, refresh=False)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Close the line, also when the training failed."""
+        if self._line is not None:
+            self._line.close()

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from distill_lab.contracts import Arrays, Batch
+from distill_lab.data.augment import horizontal_flip, shift
+from distill_lab.data.fake import Fake
+from distill_lab.data.module import DataModule
+from distill_lab.data.normalise import normalise
+
+# Lightning 2.6 still names a class that torch 2.14 renames; not about our loaders.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+
+DATASET = Fake([2, 6, 6], 3, num_train=21, num_validation=520, num_test=9, noise=0.3, split_seed=0)
+SPLITS = DATASET.load()
+
+
+def module(**arguments) -> DataModule:
+    return DataModule(
+        **{"info": DATASET.info, "splits": SPLITS, "batch_size": 4, "seed": 5} | arguments
+    )
+
+
+class Recorder(pl.LightningModule):
+    """A toy network that keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(72, 3), nn.BatchNorm1d(3))
+        self.seen: dict[str, list[Batch]] = {"train": [], "validation": [], "test": []}
+
+    def _loss(self, batch: Batch, split: str) -> torch.Tensor:
+        self.seen[split].append(batch)
+        loss = nn.functional.cross_entropy(self.net(batch.inputs), batch.targets)
+        self.log(f"{split}/loss", loss)
+        return loss
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        return self._loss(batch, "train")
+
+    def validation_step(self, batch: Batch) -> None:
+        self._loss(batch, "validation")
+
+    def test_step(self, batch: Batch) -> None:
+        self._loss(batch, "test")
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, list[Batch]]:
+    recorder, data = Recorder(), module(shift_pixels=1, horizontal_flip=True)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(recorder, datamodule=data)
+    trainer.test(recorder, datamodule=data, verbose=False)
+    return recorder.seen
+
+
+def test_under_a_trainer_the_view_is_the_epoch(recorded):
+    # 21 samples in batches of 4: five batches an epoch, the last sample alone is dropped.
+    assert [batch.view.unique().tolist() for batch in recorded["train"]] == [[0]] * 5 + [[1]] * 5
+
+
+def test_under_a_trainer_each_epoch_has_its_own_order(recorded):
+    first, second = (
+        torch.cat([batch.index for batch in recorded["train"][epoch * 5 : epoch * 5 + 5]])
+        for epoch in range(2)
+    )
+    assert len(set(first.tolist())) == len(set(second.tolist())) == 20
+    assert not torch.equal(first, second)
+
+
+def test_training_inputs_are_augmented_as_pixels_and_then_normalised(recorded):
+    for batch in recorded["train"]:
+        pixels = SPLITS.train.inputs[batch.index]
+        pixels = shift(pixels, 1, 5, batch.index, batch.view)
+        pixels = horizontal_flip(pixels, 5, batch.index, batch.view)
+        assert torch.equal(batch.inputs, normalise(pixels, DATASET.info))
+        assert torch.equal(batch.targets, SPLITS.train.targets[batch.index])
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("validation", [512, 8, 512, 8]), ("test", [9])])
+def test_the_other_splits_come_whole_in_order_and_only_normalised(recorded, name, sizes):
+    assert [len(batch.index) for batch in recorded[name]] == sizes
+    arrays: Arrays = getattr(SPLITS, name)
+    for batch in recorded[name]:
+        assert bool((batch.index.diff() == 1).all())
+        assert batch.view.count_nonzero() == 0
+        assert torch.equal(batch.inputs, normalise(arrays.inputs[batch.index], DATASET.info))
+
+
+def test_without_a_trainer_the_view_is_zero():
+    assert all(batch.view.count_nonzero() == 0 for batch in module().train_dataloader())
+
+
+def test_without_augmentation_inputs_are_only_normalised():
+    batch = next(iter(module().train_dataloader()))
+    expected = normalise(SPLITS.train.inputs[batch.index], DATASET.info)
+    assert torch.equal(batch.inputs, expected)
+
+
+def test_the_seed_decides_the_order():
+    first, same, other = (
+        next(iter(module(seed=seed).train_dataloader())).index.tolist() for seed in (5, 5, 6)
+    )
+    assert first == same != other
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("shift_pixels", -1)])
+def test_an_argument_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: must be >= "):
+        module(**{name: value})
+
+
+def test_one_training_sample_is_refused():
+    one = Arrays(SPLITS.train.inputs[:1], SPLITS.train.targets[:1])
+    with pytest.raises(ValueError, match="train must have >= 2 samples, got 1"):
+        module(splits=SPLITS._replace(train=one))
+
+
+@pytest.mark.parametrize("augmentation", [{"shift_pixels": 1}, {"horizontal_flip": True}])
+def test_augmentation_of_what_is_no_image_is_refused(augmentation):
+    info = Fake([1, 1, 1], 2, 2, 2, 2, 0.0, 0).info
+    flat = type(info)(**vars(info) | {"input_shape": (72,)})
+    with pytest.raises(ValueError, match=r"unless inputs are \(C, H, W\)"):
+        module(info=flat, **augmentation)

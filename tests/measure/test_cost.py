@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from distill_lab.measure.cost import (
+    count_macs,
+    count_parameters,
+    latency,
+    measure_cost,
+    peak_memory_mib,
+    size_bytes,
+)
+
+MIB = 2**20
+
+
+class Residual(nn.Module):
+    """relu(2x) + 2x, so 2x outlives the operator that reads it first."""
+
+    def forward(self, inputs):
+        doubled = inputs * 2
+        activated = doubled.relu()
+        return activated + doubled
+
+
+class Broken(nn.Module):
+    def forward(self, inputs):
+        raise RuntimeError("broken")
+
+
+def half_frozen():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    net.train()
+    net[1].eval()
+    return net
+
+
+def modes(net):
+    return [module.training for module in net.modules()]
+
+
+def test_linear_has_weights_and_biases_but_macs_of_the_product_only():
+    net = nn.Linear(10, 20)
+    assert count_parameters(net) == 220
+    assert count_macs(net, (10,)) == 200
+
+
+def test_convolution_macs_are_kernel_times_channels_times_map():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+    assert count_macs(net, (3, 32, 32)) == 3 * 3 * 3 * 8 * 16 * 16
+
+
+def test_grouped_convolution_macs_are_divided_by_the_groups():
+    assert count_macs(nn.Conv2d(8, 8, 3, padding=1, groups=8), (8, 4, 4)) == 3 * 3 * 8 * 4 * 4
+
+
+def test_shared_weights_are_counted_once_but_used_twice():
+    linear = nn.Linear(4, 4, bias=False)
+    net = nn.Sequential(linear, linear)
+    assert count_parameters(net) == 16
+    assert count_macs(net, (4,)) == 32
+
+
+def test_size_counts_buffers_and_the_bytes_of_each_dtype():
+    # Weight, bias, running mean and variance of 5 float32 each, one int64 counter.
+    assert size_bytes(nn.BatchNorm1d(5)) == 4 * 5 * 4 + 8
+    assert size_bytes(nn.Linear(10, 20).half()) == 220 * 2
+
+
+def test_peak_memory_of_a_chain_worked_by_hand():
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
+    # Worst after the ReLU: the network's input (10), the ReLU's input (20) and its output (20).
+    assert peak_memory_mib(net, (10,)) * MIB == weights + 4 * (10 + 20 + 20)
+
+
+def test_peak_memory_grows_with_the_batch_in_its_activations_only():
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
+    assert peak_memory_mib(net, (10,), batch_size=8) * MIB == weights + 8 * 4 * (10 + 20 + 20)
+
+
+def test_peak_memory_counts_what_a_shortcut_keeps_alive():
+    # Input, doubled, activated and the sum, 100 floats each.
+    assert peak_memory_mib(Residual(), (100,)) * MIB == 4 * 4 * 100
+
+
+def test_peak_memory_counts_a_view_and_an_in_place_operator_as_nothing_new():
+    net = nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 50)))
+    assert peak_memory_mib(net, (10, 10)) * MIB == 4 * 100
+
+
+def test_macs_are_counted_on_the_meta_device():
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5))
+    assert count_macs(net, (3, 8, 8)) == 27 * 4 * 36 + 144 * 5
+
+
+def test_latency_is_positive_and_ordered():
+    median, p90 = latency(nn.Linear(10, 20), (10,), repeats=20)
+    assert 0 < median <= p90
+
+
+def test_latency_of_one_pass_has_one_value():
+    median, p90 = latency(nn.Linear(10, 20), (10,), repeats=1)
+    assert median == p90
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda net: count_macs(net, (3,)),
+        lambda net: latency(net, (3,), repeats=2),
+        lambda net: peak_memory_mib(net, (3,)),
+        lambda net: measure_cost(net, (3,), repeats=2),
+    ],
+    ids=["macs", "latency", "memory", "all"],
+)
+def test_measuring_restores_every_mode_and_leaves_the_statistics_alone(measure):
+    net = half_frozen()
+    before, statistics = modes(net), net[1].running_var.clone()
+    measure(net)
+    assert modes(net) == before
+    assert torch.equal(net[1].running_var, statistics)
+
+
+def test_the_mode_is_restored_when_the_network_fails():
+    net = Broken().train()
+    with pytest.raises(RuntimeError, match="broken"):
+        count_macs(net, (3,))
+    assert net.training
+
+
+def test_dropout_is_off_while_measuring():
+    # A dropout that works would hold a mask and an output of its own.
+    assert peak_memory_mib(nn.Dropout(0.5).train(), (100,)) * MIB == 4 * 100
+
+
+def test_measure_cost_gathers_the_single_measurements():
+    cost = measure_cost(nn.Linear(10, 20), (10,), repeats=3)
+    assert (cost.parameters, cost.macs, cost.size_bytes) == (220, 200, 880)
+    assert cost.peak_memory_mib * MIB == 880 + 4 * (10 + 20)
+    assert 0 < cost.latency_ms <= cost.latency_p90_ms
+
+
+def test_latency_refuses_no_repeats():
+    with pytest.raises(ValueError, match=r"^repeats: must be >= 1, got 0\."):
+        latency(nn.Linear(2, 2), (2,), repeats=0)
+
+
+def test_latency_refuses_a_network_without_weights():
+    with pytest.raises(ValueError, match="meta device"):
+        latency(nn.Linear(2, 2, device="meta"), (2,), repeats=1)
