@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
-HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+HYDRA_FLAGS = (
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--hydra-help",
+    "--shell-completion",
+    "-sc",
+    "--version",
+)
 
 HELP = """\
 distill-lab: knowledge distillation experiments, tracked.
@@ -66,7 +75,9 @@ def _command(words: list[str]) -> int:
     if first and "=" not in first and not first.startswith(("-", "~", "+")):
         known = [*commands, "help"]
         raise ConfigError(
-            [f"{first!r} is neither a command ({', '.join(known)}) nor key=value.{nearest(first, known)}"]
+            [
+                f"{first!r} is neither a command ({', '.join(known)}) nor key=value.{nearest(first, known)}"
+            ]
         )
     return _run(words)
 
@@ -80,7 +91,9 @@ def _run(words: list[str]) -> int:
     overrides = [word for word in words if word not in flags]
     unknown = [word for word in overrides if word.startswith("-")]
     if unknown:
-        raise ConfigError([f"{word}: there is no such option; see distill-lab --help." for word in unknown])
+        raise ConfigError(
+            [f"{word}: there is no such option; see distill-lab --help." for word in unknown]
+        )
     if flags:
         from distill_lab.sweep import run_sweep
 
@@ -139,7 +152,9 @@ def _show(done: Done, uri: str) -> None:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.report.proposals:
             print(f"  distill-lab {' '.join(proposal.overrides)}\n      {proposal.why}")
-    print(f"\nReport  {done.report_path}\nModel   {done.report.model}\nRun     {done.run_id} in {uri}")
+    print(
+        f"\nReport  {done.report_path}\nModel   {done.report.model}\nRun     {done.run_id} in {uri}"
+    )
     print("Look    make ui   (MLflow UI on http://127.0.0.1:5000)")
 
 
@@ -152,4 +167,6 @@ def _options() -> str:
 
 def _quiet() -> None:
     """Keep third parties' warnings, which no user of ours can act on, out of the terminal."""
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|torch|mlflow|torchmetrics)\b")
+    warnings.filterwarnings(
+        "ignore", module=r"(pytorch_lightning|lightning|torch|mlflow|torchmetrics)\b"
+    )

@@ -67,8 +67,11 @@ def check_everything() -> int:
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
     """
-    choices = [(key, f"{key}=[{name}]" if key == "loss" else f"{key}={name}")
-               for key, names in groups().items() for name in names]
+    choices = [
+        (key, f"{key}=[{name}]" if key == "loss" else f"{key}={name}")
+        for key, names in groups().items()
+        for name in names
+    ]
     found = []
     for key, choice in choices:
         try:

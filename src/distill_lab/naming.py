@@ -13,7 +13,9 @@ def short_name(overrides: Sequence[str]) -> str:
     >>> short_name(["temperature.value=4", "architecture@student=mlp_30", "loss=[ce,kd]", "seed=1"])
     'temperature=4 student=mlp_30 loss=ce+kd seed=1'
     """
-    return " ".join(f"{short_key(key)}={short_value(value)}" for key, value in map(_split, overrides))
+    return " ".join(
+        f"{short_key(key)}={short_value(value)}" for key, value in map(_split, overrides)
+    )
 
 
 def short_key(key: str) -> str:

@@ -46,19 +46,34 @@ class Regime:
     horizontal_flip: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr", "decay_factor", "clip_norm", "early_stop_epochs"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "lr",
+            "decay_factor",
+            "clip_norm",
+            "early_stop_epochs",
+        ):
             _positive(name, getattr(self, name))
         for name in ("momentum", "weight_decay", "mixup_alpha", "shift_pixels"):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
         _require("momentum", self.momentum, "< 1", self.momentum < 1)
-        _require("warmup_fraction", self.warmup_fraction, "in [0, 1)", 0 <= self.warmup_fraction < 1)
         _require(
-            "ema_decay", self.ema_decay, "in (0, 1)", self.ema_decay is None or 0 < self.ema_decay < 1
+            "warmup_fraction", self.warmup_fraction, "in [0, 1)", 0 <= self.warmup_fraction < 1
+        )
+        _require(
+            "ema_decay",
+            self.ema_decay,
+            "in (0, 1)",
+            self.ema_decay is None or 0 < self.ema_decay < 1,
         )
         ascending = sorted(self.milestone_fractions) == self.milestone_fractions
         inside = all(0 < fraction < 1 for fraction in self.milestone_fractions)
         _require(
-            "milestone_fractions", self.milestone_fractions, "ascending, each in (0, 1)", ascending and inside
+            "milestone_fractions",
+            self.milestone_fractions,
+            "ascending, each in (0, 1)",
+            ascending and inside,
         )
 
 

@@ -42,14 +42,18 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     keys = swept_keys(asked)
     tracking = first.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    name = first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}, {len(asked)} jobs"
+    name = (
+        first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}, {len(asked)} jobs"
+    )
     tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
     with store.start(name, tags) as run:
         run.log_params(_values(asked, keys))
         launch([*overrides, f"{PARENT}={run.id}"], sweep_job)
         text, num_failed = summarise(store, run, asked, keys, wrong)
     print(text)
-    print(f"\nSweep   {run.id} in {tracking.uri}\nLook    make ui   (MLflow UI on http://127.0.0.1:5000)")
+    print(
+        f"\nSweep   {run.id} in {tracking.uri}\nLook    make ui   (MLflow UI on http://127.0.0.1:5000)"
+    )
     return 1 if num_failed else 0
 
 

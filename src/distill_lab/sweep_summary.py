@@ -126,7 +126,9 @@ def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
     parts = []
     if done:
         ranked = sorted(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), reverse=True)
-        parts.append("\nJobs, best validation accuracy first:\n" + tables.text(_shown(ranked, keys)))
+        parts.append(
+            "\nJobs, best validation accuracy first:\n" + tables.text(_shown(ranked, keys))
+        )
     if failed:
         parts.append("\nFailed jobs:\n" + tables.text(_failures(failed)))
     return "\n".join(parts)

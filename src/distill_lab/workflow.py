@@ -63,7 +63,11 @@ class Stage:
 STAGES = (
     Stage("1 teacher", "s1_teacher", TeacherChoice, ("teacher", "selection")),
     Stage(
-        "2 knowledge", "s2_knowledge", KnowledgeMap, ("seed", "student", "knowledge"), ("1 teacher",)
+        "2 knowledge",
+        "s2_knowledge",
+        KnowledgeMap,
+        ("seed", "student", "knowledge"),
+        ("1 teacher",),
     ),
     Stage(
         "3 student",
@@ -305,7 +309,5 @@ def _note(report: Report, reused: list[str]) -> str:
 
 def _git(*words: str) -> str:
     folder = Path(__file__).parent
-    done = subprocess.run(
-        ["git", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

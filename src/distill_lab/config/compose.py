@@ -175,7 +175,9 @@ def _chosen(override: Override) -> list[str]:
     names = []
     for value in values:
         text = str(value).strip("[]") if not isinstance(value, list) else ",".join(map(str, value))
-        names += [name.strip() for name in text.split(",") if name.strip() not in ("", "None", "null")]
+        names += [
+            name.strip() for name in text.split(",") if name.strip() not in ("", "None", "null")
+        ]
     return names
 
 
@@ -184,7 +186,11 @@ def _lenient(override: Override, text: str) -> str:
     is_value = override.key_or_group not in {key.partition("@")[0] for key in groups()}
     hydra_key = override.key_or_group.partition(".")[0] == "hydra"
     plain_change = override.type == OverrideType.CHANGE
-    return f"++{text}" if is_value and plain_change and not hydra_key and "/" not in text.partition("=")[0] else text
+    return (
+        f"++{text}"
+        if is_value and plain_change and not hydra_key and "/" not in text.partition("=")[0]
+        else text
+    )
 
 
 def _short(names: list[str]) -> str:

@@ -122,7 +122,9 @@ def _of(function: ast.FunctionDef | ast.ClassDef) -> dict[str, Parameter]:
     given = function.args
     positional = [arg for arg in given.args if arg.arg != "self"]
     no_default = len(positional) - len(given.defaults)
-    result = {a.arg: Parameter(_kind(a.annotation), i < no_default) for i, a in enumerate(positional)}
+    result = {
+        a.arg: Parameter(_kind(a.annotation), i < no_default) for i, a in enumerate(positional)
+    }
     for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
         result[arg.arg] = Parameter(_kind(arg.annotation), default is None)
     return result

@@ -39,7 +39,7 @@ def main_effects(rows: Sequence[Row], keys: list[str], metric: str) -> dict[str,
 
 def seed_spread(
     rows: Sequence[Row], keys_without_seed: list[str], metric: str
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Join the runs that differ in their seed only.
 
     Args:
@@ -52,7 +52,7 @@ def seed_spread(
         n - 1 in the denominator; None for one run) and `n`.
     """
     done = [row for row in rows if row.get(metric) is not None]
-    joined: list[dict[str, object]] = []
+    joined: list[dict[str, Any]] = []
     for group in _grouped(done, keys_without_seed):
         mean, std, count = _spread(group, metric)
         setting = {key: group[0].get(key) for key in keys_without_seed}

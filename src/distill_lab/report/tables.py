@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-Row = Mapping[str, object]
-"""Column name -> str, int, float, bool or None; what else is there is shown as its `str`."""
+Cell = str | float | int | None
+Row = Mapping[str, Any]
+"""Column name -> `Cell`; a value of another type is shown as its `str`."""
 
 _MISSING = "\N{EN DASH}"
 
 
-def format_value(value: object) -> str:
+def format_value(value: Any) -> str:
     """Write one value for people to read.
 
     Floats get 4 significant figures, counts a thousands separator, None a dash.

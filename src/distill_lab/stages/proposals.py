@@ -15,7 +15,9 @@ from distill_lab.stages.handoffs import (
     TrainedStudent,
 )
 
-CAPACITY_GAP = 0.95  # share of the teacher's validation accuracy below which the student is called too small
+CAPACITY_GAP = (
+    0.95  # share of the teacher's validation accuracy below which the student is called too small
+)
 OVER_CONFIDENT = 0.05  # ECE above which it is called over-confident
 UNFINISHED = 0.9  # share of the epochs after which a still best epoch says that it would go on getting better
 NEAR = 0.05  # relative distance at which a temperature counts as tried

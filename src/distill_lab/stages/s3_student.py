@@ -77,9 +77,7 @@ def _proxy(context: Context, option: Option, number: int) -> Option:
     return replace(option, proxy_accuracy=fitted.curve[fitted.kept_epoch - 1]["val/accuracy"])
 
 
-def _log(
-    context: Context, options: list[Option], picked: Option, teacher: TeacherChoice
-) -> None:
+def _log(context: Context, options: list[Option], picked: Option, teacher: TeacherChoice) -> None:
     rows = [
         {
             "architecture": option.architecture.label,

@@ -91,7 +91,9 @@ class Store:
         try:
             values: dict[str, Any] = json.loads(local.read_text())
         except ValueError as error:
-            raise RunError(f"artifact {path!r} of run {run_id} is not valid JSON: {error}.") from error
+            raise RunError(
+                f"artifact {path!r} of run {run_id} is not valid JSON: {error}."
+            ) from error
         return values
 
     def fetch(self, run_id: str, path: str) -> Path:
