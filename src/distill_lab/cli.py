@@ -74,11 +74,8 @@ def _command(words: list[str]) -> int:
         return commands[first](words[1:])
     if first and "=" not in first and not first.startswith(("-", "~", "+")):
         known = [*commands, "help"]
-        raise ConfigError(
-            [
-                f"{first!r} is neither a command ({', '.join(known)}) nor key=value.{nearest(first, known)}"
-            ]
-        )
+        choice = f"neither a command ({', '.join(known)}) nor key=value"
+        raise ConfigError([f"{first!r} is {choice}.{nearest(first, known)}"])
     return _run(words)
 
 

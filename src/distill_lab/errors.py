@@ -1,4 +1,4 @@
-"""Errors meant for the user: each says where, what is required, what was given and the nearest fix."""
+"""Errors meant for the user: where, what is required, what was given, the nearest fix."""
 
 from __future__ import annotations
 

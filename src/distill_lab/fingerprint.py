@@ -73,10 +73,10 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 class _Stripped(ast.NodeTransformer):
     """Takes out docstrings and blocks that only a type checker reads."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if text else node
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         named = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         return None if named else self.generic_visit(node)

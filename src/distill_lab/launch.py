@@ -20,8 +20,8 @@ NEED_TORCH = ("data", "architecture", "teacher", "student", "loss", "design", "e
 def checked(overrides: Sequence[str]) -> Parts:
     """Compose, check and build a run.
 
-    Torch is imported only where an override touches what torch is needed to judge, so that a mistyped key
-    is answered at once.
+    Torch is imported only where an override touches what torch is needed to judge, so that a
+    mistyped key is answered at once.
 
     Raises:
         ConfigError: lists every problem.

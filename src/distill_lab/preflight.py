@@ -1,4 +1,4 @@
-"""What can only be known by making the parts, found before any run is created; everything on meta tensors."""
+"""What only making the parts can tell, before any run is created; all on meta tensors."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _problems_of_budget(
     teachers: list[nn.Module],
     info: DataInfo,
 ) -> Iterator[str]:
-    """Hold the students against the largest teacher that could be kept; latency is left to stage 3."""
+    """Hold the students against the largest teacher; latency is left to stage 3."""
     costs = {
         component.label: _static_cost(net, info)
         for component, net in zip(students, nets, strict=True)

@@ -23,7 +23,8 @@ def refine(
 ) -> Done:
     """Run proposals as nested runs of the first and return the best by validation accuracy.
 
-    Each round takes the first untried proposal of the best run so far; it stops early where none is left.
+    Each round takes the first untried proposal of the best run so far; it stops early where none
+    is left.
 
     Args:
         first: the run to refine.

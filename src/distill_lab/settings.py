@@ -1,7 +1,8 @@
 """The run-level settings: what no network, loss or dataset owns.
 
-Each class is the schema of one config group; its fields are the keys of the group's yaml. They hold and
-check numbers, nothing else, and import nothing heavy, so a wrong value is answered in well under a second.
+Each class is the schema of one config group; its fields are the keys of the group's yaml. They
+hold and check numbers, nothing else, and import nothing heavy, so a wrong value is answered in
+well under a second.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Regime:
 class Selection:
     """Stage 1: which teachers are trained and how they are ranked.
 
-    A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus `cost_weight`
-    times its MACs relative to the most expensive candidate.
+    A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus
+    `cost_weight` times its MACs relative to the most expensive candidate.
     """
 
     regime: Regime
@@ -118,8 +119,8 @@ class Knowledge:
 class Design:
     """Stage 3: the budget of the student and how one candidate is picked.
 
-    Fractions are of the (first kept) teacher; null means no limit, "auto" 0.4 where the student has a grid
-    and no limit where the user named one student outright.
+    Fractions are of the (first kept) teacher; null means no limit, "auto" 0.4 where the student
+    has a grid and no limit where the user named one student outright.
     """
 
     max_parameters_fraction: float | Literal["auto"] | None
@@ -170,7 +171,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where it runs. `precision`, `accelerator` and `devices` can change numbers; `threads` is for speed."""
+    """Where it runs. All but `threads` can change numbers."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int

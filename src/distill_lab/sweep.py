@@ -60,8 +60,8 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
 def sweep_job(cfg: Any) -> None:
     """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker.
 
-    A job that fails must not take the others with it: its run is already marked FAILED, the summary lists
-    it, and this returns.
+    A job that fails must not take the others with it: its run is already marked FAILED, the
+    summary lists it, and this returns.
     """
     from hydra.core.hydra_config import HydraConfig
 

@@ -1,4 +1,4 @@
-"""What the jobs of a sweep say together: a table, main effects, the spread over seeds, the best job."""
+"""What the jobs of a sweep say together: table, main effects, seed spread, best job."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def summarise(
 def _of_done(store: Store, run: TrackedRun, done: Rows, keys: list[str]) -> list[Section]:
     best = max(done, key=lambda row: float(row[CHOSEN_BY] or 0.0))
     run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
-    run.log_metrics({f"best/{key}": float(best[key]) for key in SHOWN if best[key] is not None})
+    run.log_metrics({f"best/{key}": float(best[key] or 0.0) for key in SHOWN})
     with store.open(str(best["run"])) as best_run:
         best_run.set_tags({"best_of_sweep": "true"})
     figures = []

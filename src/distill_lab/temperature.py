@@ -17,7 +17,7 @@ class Temperature(ABC):
 
     @abstractmethod
     def __call__(self, progress: float) -> float:
-        """Return the temperature, > 0, at `progress` in [0, 1] (0 first step, 1 end of training)."""
+        """Return the temperature, > 0, at `progress` in [0, 1]: 0 first step, 1 the end."""
 
 
 class Constant(Temperature):

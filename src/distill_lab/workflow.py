@@ -1,4 +1,4 @@
-"""The six stages in order; a stage whose fingerprint is already in the store is taken from there."""
+"""The six stages in order; a stage that is already in the store is taken from there."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Done:
 
 
 def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
-    """Return the fingerprints of all stages; they follow from the config, the data and the code alone."""
+    """Return the fingerprints of all stages; config, data and code decide them, no result."""
     config = parts.config
     hardware = {key: config["hardware"][key] for key in NUMERIC_HARDWARE}
     result: dict[str, Fingerprints] = {}
@@ -189,7 +189,7 @@ def run(
 
 @cache
 def environment() -> dict[str, str]:
-    """Return what a result may depend on besides the config: commit, Python and package versions."""
+    """Return what a result may depend on besides the config: commit and versions."""
     versions = {f"version.{name}": metadata.version(name) for name in PACKAGES}
     commit = _git("rev-parse", "HEAD")
     if commit and _git("status", "--porcelain", "--untracked-files=no"):
@@ -241,7 +241,7 @@ class _Flow:
             return False
         origin = found.id
         try:
-            handoff = from_plain(stage.handoff, self.store.read_json(origin, HANDOFF))
+            handoff: Any = from_plain(stage.handoff, self.store.read_json(origin, HANDOFF))
             self._verify(handoff)
         except (RunError, KeyError, TypeError) as error:
             self.say(f"  {stage.name:<12} not reused: {error}")
@@ -256,7 +256,7 @@ class _Flow:
         return True
 
     def _verify(self, handoff: Any) -> None:
-        """Check every weights file a hand-off points at, so that an altered one is trained again."""
+        """Check the weights that a hand-off points at; altered ones are trained again."""
         kept = handoff.kept if isinstance(handoff, TeacherChoice) else [handoff]
         for weights in (item.weights for item in kept if hasattr(item, "weights")):
             self.store.verify(weights.run_id, weights.path, weights.sha256)

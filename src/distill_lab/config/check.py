@@ -1,11 +1,10 @@
-"""The whole config against the signatures of what it names: every problem at once, nothing imported."""
+"""The whole config against the signatures of what it names; every problem at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from itertools import product
-from typing import Any
+from typing import Any, Literal, get_args
 
 from distill_lab import settings, temperature
 from distill_lab.config.signature import conforms, describe, signature_of
@@ -23,13 +22,16 @@ TARGETS = {
     "loss": "distill_lab.losses.",
     "temperature": "distill_lab.temperature.",
 }
-VALUES: dict[str, Any] = {"name": str | None, "seed": int, "reuse": None}
-REUSE = ("off", "same_code", "any_code")
+VALUES: dict[str, Any] = {
+    "name": str | None,
+    "seed": int,
+    "reuse": Literal["off", "same_code", "any_code"],
+}
 SECTIONS = (*VALUES, *TARGETS, *SETTINGS)
 
 
 def problems(config: dict[str, Any]) -> list[str]:
-    """Return one sentence per problem, each naming its dotted key; empty when the config is right."""
+    """Return one sentence per problem, each naming its dotted key; empty when all is right."""
     found = [
         f"{key}: there is no such section.{nearest(key, SECTIONS)} Sections: {', '.join(SECTIONS)}."
         for key in config
@@ -87,19 +89,13 @@ def grid(node: dict[str, Any]) -> tuple[Component, ...]:
 
 def _problems_of_values(config: dict[str, Any]) -> Iterator[str]:
     for key, kind in VALUES.items():
-        value = config.get(key)
-        if key == "reuse":
-            if value is False:
-                config[key] = "off"  # YAML reads off as false
-            elif value not in REUSE:
-                yield f"reuse: must be one of {', '.join(REUSE)}, got {value!r}.{nearest(value, REUSE)}"
-        elif not conforms(value, kind):
-            yield f"{key}: must be {describe(kind)}, got {value!r}."
+        if key in config and not conforms(config[key], kind):
+            yield _wrong(key, config[key], kind)
 
 
 def _problems_of_section(section: str, node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
-        yield f"{section}: must be a group of keys, got {node!r}. Choose an option: {section}=<name>."
+        yield f"{section}: must be a group of keys, got {node!r}. Choose one: {section}=<name>."
     elif section != "loss":
         yield from _problems_of_node(section, node, TARGETS.get(section, "distill_lab.settings."))
     elif not node:
@@ -109,11 +105,8 @@ def _problems_of_section(section: str, node: Any) -> Iterator[str]:
             if isinstance(term, dict) and "_target_" in term:
                 yield from _problems_of_node(f"loss.{name}", term, TARGETS["loss"])
             else:
-                yield f"loss.{name}: there is no such term in this run.{nearest(name, _terms(node, name))}"
-
-
-def _terms(node: dict[str, Any], wrong: str) -> list[str]:
-    return [name for name in node if name != wrong]
+                near = nearest(name, [other for other in node if other != name])
+                yield f"loss.{name}: there is no such term in this run.{near}"
 
 
 def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:
@@ -144,12 +137,16 @@ def _problems_of_args(path: str, node: dict[str, Any], known: dict[str, Any]) ->
                 f"It takes {', '.join(known) or 'none'}."
             )
         elif value == MISSING:
-            yield f"{path}.{key}: {owner} requires it; set {path}.{key}=<{describe(known[key].kind)}>."
+            yield _required(f"{path}.{key}", owner, known[key].kind)
         else:
             yield from _problems_of_value(f"{path}.{key}", value, known[key].kind)
     for key, parameter in known.items():
         if key not in node and parameter.required:
-            yield f"{path}.{key}: {owner} requires it; set {path}.{key}=<{describe(parameter.kind)}>."
+            yield _required(f"{path}.{key}", owner, parameter.kind)
+
+
+def _required(path: str, owner: str, kind: Any) -> str:
+    return f"{path}: {owner} requires it; set {path}=<{describe(kind)}>."
 
 
 def _problems_of_value(path: str, value: Any, kind: Any) -> Iterator[str]:
@@ -160,7 +157,12 @@ def _problems_of_value(path: str, value: Any, kind: Any) -> Iterator[str]:
         for item in value["grid"]:
             yield from _problems_of_value(f"{path}.grid", item, kind)
     elif not conforms(value, kind):
-        yield f"{path}: must be {describe(kind)}, got {value!r}."
+        yield _wrong(path, value, kind)
+
+
+def _wrong(path: str, value: Any, kind: Any) -> str:
+    near = nearest(str(value), [str(arg) for arg in get_args(kind) if isinstance(arg, str)])
+    return f"{path}: must be {describe(kind)}, got {value!r}.{near}"
 
 
 def _problems_of_nested(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:

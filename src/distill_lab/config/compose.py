@@ -50,8 +50,8 @@ class Request:
         overrides: as given.
         sweeps: the keys that take several values, in order.
         problems: one sentence per override that cannot be right.
-        composable: the overrides that can, in a form in which an unknown key composes too, so that the
-            check of the whole config reports it among the others.
+        composable: the overrides that can, in a form in which an unknown key composes too, so that
+            the check of the whole config reports it among the others.
     """
 
     overrides: list[str]
@@ -120,6 +120,8 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
 def plain(cfg: Any) -> dict[str, Any]:
     """Return a DictConfig as nested plain values, interpolations resolved."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if values.get("reuse") is False:
+        values["reuse"] = "off"  # YAML reads off as false
     return values
 
 
@@ -182,7 +184,7 @@ def _chosen(override: Override) -> list[str]:
 
 
 def _lenient(override: Override, text: str) -> str:
-    """Let an unknown key compose: the check that follows names it together with all other problems."""
+    """Let an unknown key compose: the check names it together with all other problems."""
     is_value = override.key_or_group not in {key.partition("@")[0] for key in groups()}
     hydra_key = override.key_or_group.partition(".")[0] == "hydra"
     plain_change = override.type == OverrideType.CHANGE

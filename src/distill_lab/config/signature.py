@@ -1,7 +1,7 @@
 """The signature is the schema: what a `_target_` takes, read from its source without importing it.
 
-Importing a loss imports torch, which takes seconds; a config error has to be answered at once. So the
-source file is parsed instead.
+Importing a loss imports torch, which takes seconds; a config error has to be answered at once. So
+the source file is parsed instead.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def signature_of(target: str) -> dict[str, Parameter]:
     found = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
     if name not in found:
         raise ValueError(f"{module} has no {name!r}.{nearest(name, found)}")
-    return _of_class(found[name]) if isinstance(found[name], ast.ClassDef) else _of(found[name])
+    return _of(found[name])
 
 
 def conforms(value: Any, kind: Any) -> bool:
     """Tell whether a plain value fits a type; an int fits float, a bool fits neither.
 
-    >>> conforms(3, float), conforms(True, int), conforms([1, "x"], list[int]), conforms(None, int | None)
-    (True, False, False, True)
+    >>> conforms(3, float), conforms(True, int), conforms([1, "x"], list[int]), conforms(None, int
+    | None) (True, False, False, True)
     """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -116,10 +116,10 @@ def _of_class(node: ast.ClassDef) -> dict[str, Parameter]:
     }
 
 
-def _of(function: ast.FunctionDef | ast.ClassDef) -> dict[str, Parameter]:
-    if isinstance(function, ast.ClassDef):
-        return _of_class(function)
-    given = function.args
+def _of(node: ast.FunctionDef | ast.ClassDef) -> dict[str, Parameter]:
+    if isinstance(node, ast.ClassDef):
+        return _of_class(node)
+    given = node.args
     positional = [arg for arg in given.args if arg.arg != "self"]
     no_default = len(positional) - len(given.defaults)
     result = {

@@ -25,10 +25,10 @@ class Needs(NamedTuple):
 class Loss(nn.Module, ABC):
     """One weighted term of the objective.
 
-    A subclass stores numbers in `__init__`, builds what depends on shapes in `connect`, and computes in
-    `forward`; the mathematics lives in a pure function beside it. All losses share one convention: mean
-    over the batch, KL in nats, times temperature squared where softened logits are compared, computed in
-    float32.
+    A subclass stores numbers in `__init__`, builds what depends on shapes in `connect`, and
+    computes in `forward`; the mathematics lives in a pure function beside it. All losses share one
+    convention: mean over the batch, KL in nats, times temperature squared where softened logits
+    are compared, computed in float32.
 
     Attributes:
         uses_teacher: False for a loss that reads labels alone; such a loss also trains the control.

@@ -13,8 +13,9 @@ from distill_lab.losses.base import Loss
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """KL(teacher || student) of softened outputs, times temperature squared.
 
-    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2. The paper states a cross-entropy; the
-    KL differs from it by the teacher's entropy, has the same gradient, and is 0 when both agree.
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2. The paper states a
+    cross-entropy; the KL differs from it by the teacher's entropy, has the same gradient, and is 0
+    when both agree.
 
     Args:
         student_logits: (B, K), any float dtype; computed in float32.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill_lab.contracts import DistillBatch, LossValue, Shapes
 from distill_lab.losses.base import Loss, Needs
 
 
 class Objective(nn.Module):
-    """A module of named terms, so that whatever a term trains is optimised, moved and checkpointed."""
+    """A module of named terms, so that what a term trains is optimised and checkpointed."""
 
     def __init__(self, terms: dict[str, Loss]) -> None:
         super().__init__()
@@ -37,7 +37,8 @@ class Objective(nn.Module):
         """Connect every term; see `Loss.connect`.
 
         Raises:
-            ValueError: a term reads a teacher and there is none, or its taps do not fit; names the term.
+            ValueError: a term reads a teacher and there is none, or its taps do not fit; names the
+                term.
         """
         for name, term in self.losses.items():
             if term.uses_teacher and not teacher_shapes:

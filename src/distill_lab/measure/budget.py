@@ -56,7 +56,7 @@ def nearest_miss(costs: dict[str, Cost], budget: Limits) -> str:
         for what in budget.misses(cost)
     )
     return (
-        f"none of the {len(costs)} student candidates meets the budget. Nearest: {name} with {missed} "
-        f"({worst[name]:.2f} times the limit). Widen the design.max_... limit by that factor, or offer "
-        "smaller students."
+        f"none of the {len(costs)} student candidates meets the budget. Nearest: {name} with "
+        f"{missed} ({worst[name]:.2f} times the limit). Widen the design.max_... limit by that "
+        "factor, or offer smaller students."
     )

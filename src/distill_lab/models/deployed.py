@@ -16,6 +16,9 @@ class Deployed(nn.Module):
         info: of the dataset; its mean and std are per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, info: DataInfo) -> None:
         super().__init__()
         self.net = net

@@ -1,4 +1,4 @@
-"""What each stage gives the next: small frozen dataclasses of plain values, kept as JSON in MLflow."""
+"""What each stage gives the next: frozen dataclasses of plain values, kept as JSON."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Term:
     """One loss term at the untrained student: unweighted value, norm of its weighted gradient.
 
     Attributes:
-        suggested_weight: the weight at which its gradient would be as long as the mean of all terms'; the
-            present weight where the term does not drown another and is not drowned.
+        suggested_weight: the weight at which its gradient would be as long as the mean of all
+            terms'; the present weight where the term does not drown another and is not drowned.
     """
 
     name: str
@@ -159,7 +159,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A next config worth a run: override strings ready for the command line, and the rule behind them."""
+    """A next config worth a run: overrides for the command line, and the rule behind them."""
 
     overrides: list[str]
     why: str

@@ -19,7 +19,7 @@ CAPACITY_GAP = (
     0.95  # share of the teacher's validation accuracy below which the student is called too small
 )
 OVER_CONFIDENT = 0.05  # ECE above which it is called over-confident
-UNFINISHED = 0.9  # share of the epochs after which a still best epoch says that it would go on getting better
+UNFINISHED = 0.9  # share of the epochs; a best epoch after it was still getting better
 NEAR = 0.05  # relative distance at which a temperature counts as tried
 
 
@@ -37,10 +37,9 @@ class Evidence:
 
 
 def propose(evidence: Evidence) -> list[Proposal]:
-    """Return next configs, the most promising rule first; each override works on the command line."""
+    """Return next configs, the most promising rule first, ready for the command line."""
     rules = (_longer, _larger, _weights, _temperature, _smoothing)
-    found = [proposal for rule in rules if (proposal := rule(evidence)) is not None]
-    return found
+    return [proposal for rule in rules if (proposal := rule(evidence)) is not None]
 
 
 def _longer(evidence: Evidence) -> Proposal | None:
@@ -61,8 +60,8 @@ def _larger(evidence: Evidence) -> Proposal | None:
     share = evidence.design.cost.parameters / evidence.teacher.best.cost.parameters
     return Proposal(
         [f"design.max_parameters_fraction={min(1.0, max(0.8, 2 * share)):.2g}"],
-        f"capacity gap: the student keeps {kept:.1%} of the teacher's validation accuracy, and larger "
-        "candidates are outside the budget.",
+        f"capacity gap: the student keeps {kept:.1%} of the teacher's validation accuracy, and "
+        "larger candidates are outside the budget.",
     )
 
 
@@ -89,8 +88,8 @@ def _temperature(evidence: Evidence) -> Proposal | None:
     place = "inside" if inside else "outside"
     return Proposal(
         [f"temperature.value={better:g}"],
-        f"temperature {args['value']:g} is {place} the range {low:g} to {high:g} in which the teacher's "
-        f"wrong classes differ most; try {'its other end' if inside else 'its middle'}.",
+        f"temperature {args['value']:g} is {place} the range {low:g} to {high:g} in which the "
+        f"teacher's wrong classes differ most; try {'its other end' if inside else 'its middle'}.",
     )
 
 

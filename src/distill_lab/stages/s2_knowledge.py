@@ -1,4 +1,4 @@
-"""Stage 2: measure what the teacher knows: softness of its targets, its layers, and which to pair."""
+"""Stage 2: measure what the teacher knows: soft targets, layers, and which to pair."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from distill_lab.contracts import Component
 from distill_lab.errors import RunError
 from distill_lab.knowledge.taps import default_taps
-from distill_lab.measure.cost import Cost, measure_cost
 from distill_lab.measure.budget import Limits, limits, nearest_miss
+from distill_lab.measure.cost import Cost, measure_cost
 from distill_lab.report import plots, tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import KnowledgeMap, StudentDesign, TeacherChoice
@@ -18,7 +18,7 @@ from distill_lab.training.supervised import Supervised
 
 @dataclass(frozen=True)
 class Option:
-    """One student candidate: its cost, whether it is in budget, its proxy accuracy where it was trained."""
+    """One student candidate; `proxy_accuracy` where it was trained for a few epochs."""
 
     architecture: Component
     cost: Cost

@@ -47,7 +47,7 @@ def run(
 
 
 def suggested_weights(weights: list[float], norms: list[float]) -> list[float]:
-    """Return weights that make all gradients equally long, where one is ten times another; else the same.
+    """Return weights that make all gradients equally long, if one is ten times another.
 
     Args:
         weights: of the terms.

@@ -1,4 +1,4 @@
-"""Stage 6: teacher, control and distilled student side by side on the test split; what to try next."""
+"""Stage 6: teacher, control and student side by side on the test split; what is next."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from distill_lab.stages.handoffs import (
     CONTROL,
     DISTILLED,
     TEACHER,
+    Candidate,
     ConnectedLoss,
     Goal,
     KnowledgeMap,
@@ -55,7 +56,7 @@ def run(
     control: TrainedStudent,
     student: TrainedStudent,
 ) -> Report:
-    """Measure everything on the test split, once; judge, propose, report and hand out the student."""
+    """Measure on the test split, once; judge, propose, report and hand out the student."""
     parts = context.parts
     measured = _measure(context, teacher, control, student)
     rows = [_row(context, item, measured[0].logits) for item in measured]
@@ -87,7 +88,11 @@ def _measure(
     context: Context, teacher: TeacherChoice, control: TrainedStudent, student: TrainedStudent
 ) -> list[Measured]:
     names = [TEACHER, *(f"{TEACHER} {n + 2}" for n in range(len(teacher.kept) - 1))]
-    entries = [*zip(names, teacher.kept, strict=True), (CONTROL, control), (DISTILLED, student)]
+    entries: list[tuple[str, Candidate | TrainedStudent]] = [
+        *zip(names, teacher.kept, strict=True),
+        (CONTROL, control),
+        (DISTILLED, student),
+    ]
     measured = []
     for name, trained in entries:
         net = context.trained_network(trained)
@@ -147,8 +152,8 @@ def _log(context: Context, report: Report, measured: list[Measured], loss: Conne
             "Verdict",
             verdict=tuple(_card(goal) for goal in report.verdict),
             text=(
-                "Measured on the test split, which no choice was made on. One seed: a difference of a few "
-                "samples is noise; sweep seed=0,1,2 for the spread.",
+                "Measured on the test split, which no choice was made on. One seed: a difference "
+                "of a few samples is noise; sweep seed=0,1,2 for the spread.",
             ),
             tables=(table(report),),
         ),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def log_model(
     uri: str, run_id: str, net: nn.Module, example: Tensor, registered_name: str | None
 ) -> str:
-    """Log a network under `model` in the pt2 format: a traced graph, no pickle, no need of this package.
+    """Log a network in the pt2 format: a traced graph, no pickle, no need of this package.
 
     Args:
         uri: tracking URI.

@@ -31,7 +31,8 @@ MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
 class TrackedRun:
     """A run that is being written.
 
-    As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED on Ctrl-C.
+    As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED on
+    Ctrl-C.
     """
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:

@@ -154,7 +154,8 @@ class Store:
         if found.lifecycle_stage == "deleted":
             raise RunError(
                 f"tracking.experiment: {name!r} was deleted in the MLflow UI. Restore it with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name."
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose "
+                "another name."
             )
         return str(found.experiment_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from tqdm import tqdm
@@ -35,14 +35,13 @@ class KeepWeights(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Compare the epoch with the best one so far."""
-        if not isinstance(module, Trainee):
-            raise TypeError(f"KeepWeights works on a Trainee, not on {type(module).__name__}.")
-        row = module.curve[-1]
+        trainee = cast(Trainee, module)
+        row = trainee.curve[-1]
         rank = (row["val/accuracy"], -row["val/nll"])
         if better := rank > self._rank:
             self._rank, self._best_epoch = rank, trainer.current_epoch
         if better or not self.best:
-            self.state, self.epoch = deepcopy(module.kept.state_dict()), trainer.current_epoch
+            self.state, self.epoch = deepcopy(trainee.kept.state_dict()), trainer.current_epoch
         waited = trainer.current_epoch - self._best_epoch
         if self.patience is not None and waited >= self.patience:
             trainer.should_stop = True
@@ -56,7 +55,7 @@ class SendCurve(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Send the newest row."""
-        self.send(getattr(module, "curve")[-1], trainer.current_epoch)
+        self.send(cast(Trainee, module).curve[-1], trainer.current_epoch)
 
 
 class Bar(pl.Callback):
@@ -86,7 +85,7 @@ class Bar(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Show the newest validation accuracy."""
         if self._line is not None:
-            accuracy = getattr(module, "curve")[-1]["val/accuracy"]
+            accuracy = cast(Trainee, module).curve[-1]["val/accuracy"]
             text = f" epoch {trainer.current_epoch + 1}, val accuracy {accuracy:.4f}"
             self._line.set_postfix_str(text, refresh=False)
 

@@ -18,7 +18,7 @@ def connected_objective(
     num_samples: int,
     seed: int,
 ) -> Objective:
-    """Make the objective and connect it; the initial weights of regressors depend on the seed alone.
+    """Make and connect the objective; first weights of regressors depend on the seed alone.
 
     Works on meta networks too, so that a wrong tap is found before anything is trained.
 

@@ -16,8 +16,9 @@ from distill_lab.training.trainee import Trainee
 class Distiller(Trainee):
     """Student and teachers together.
 
-    The teachers are not submodules: they stay in eval mode whatever Lightning does, have no gradient, and
-    are in neither the optimiser nor a checkpoint. The objective is a submodule, so regressors are trained.
+    The teachers are not submodules: they stay in eval mode whatever Lightning does, have no
+    gradient, and are in neither the optimiser nor a checkpoint. The objective is a submodule, so
+    regressors are trained.
     """
 
     def __init__(

@@ -20,7 +20,8 @@ def mixup(batch: Batch, alpha: float, num_classes: int, generator: torch.Generat
         generator: where share and partners are drawn from (CPU).
 
     Returns:
-        The batch with mixed inputs and targets (B, K); teacher and student both see the mixed inputs.
+        The batch with mixed inputs and targets (B, K); teacher and student both see the mixed
+        inputs.
     """
     gammas = torch._standard_gamma(torch.full((2,), alpha), generator=generator)
     share = float(gammas[0] / gammas.sum())

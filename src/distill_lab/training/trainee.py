@@ -1,4 +1,4 @@
-"""What every training has in common: optimiser, schedule, averaging, validation, the non-finite stop."""
+"""What every training shares: optimiser, schedule, averaging, validation, finite check."""
 
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ class Trainee(pl.LightningModule, ABC):
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Project constrained weights, then move the average."""
-        if hasattr(self.net, "constrain"):
-            self.net.constrain()
+        constrain = getattr(self.net, "constrain", None)
+        if callable(constrain):
+            constrain()
         if self._average is not None:
             self._average.update_parameters(self.net)
 

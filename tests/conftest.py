@@ -1,0 +1,84 @@
+"""What tests of several packages share: a seed, a tiny dataset, a regime, an empty working directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill_lab.contracts import DataInfo, Splits
+from distill_lab.data.fake import Fake
+from distill_lab.settings import Hardware, Regime
+
+FAKE = {
+    "input_shape": [1, 8, 8],
+    "num_classes": 3,
+    "num_train": 48,
+    "num_validation": 24,
+    "num_test": 24,
+    "noise": 0.2,
+    "split_seed": 0,
+}
+REGIME = {
+    "epochs": 2,
+    "batch_size": 16,
+    "optimizer": "adamw",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup_fraction": 0.0,
+    "milestone_fractions": [0.5, 0.75],
+    "decay_factor": 0.1,
+    "clip_norm": None,
+    "ema_decay": None,
+    "early_stop_epochs": None,
+    "keep": "best",
+    "mixup_alpha": 0.0,
+    "shift_pixels": 0,
+    "horizontal_flip": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed_and_one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def info() -> DataInfo:
+    """Of the tiny dataset: 1x8x8 images of three classes."""
+    return Fake(**FAKE).info
+
+
+@pytest.fixture(scope="session")
+def splits() -> Splits:
+    """48 training, 24 validation and 24 test images; do not write into them."""
+    return Fake(**FAKE).load()
+
+
+@pytest.fixture
+def regime() -> Callable[..., Regime]:
+    """Makes a regime of two short epochs; keywords change single values."""
+
+    def make(**changes: Any) -> Regime:
+        return Regime(**(REGIME | changes))
+
+    return make
+
+
+@pytest.fixture
+def hardware() -> Hardware:
+    """One CPU thread, full precision."""
+    return Hardware(accelerator="cpu", devices=1, precision="32-true", threads=1)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working directory during the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
