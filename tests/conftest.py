@@ -1,17 +1,23 @@
-"""What tests of several packages share: a seed, a tiny dataset, a regime, an empty working directory."""
+"""What many tests share: a seed, a tiny dataset, networks and batches, a regime, a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from distill_lab.contracts import DataInfo, Splits
+from distill_lab.contracts import DataInfo, DistillBatch, Output, Splits
 from distill_lab.data.fake import Fake
+from distill_lab.models.mlp import MLP
 from distill_lab.settings import Hardware, Regime
+
+if TYPE_CHECKING:
+    from distill_lab.training.fit import Fitted
+    from distill_lab.training.trainee import Trainee
 
 FAKE = {
     "input_shape": [1, 8, 8],
@@ -75,6 +81,50 @@ def regime() -> Callable[..., Regime]:
 def hardware() -> Hardware:
     """One CPU thread, full precision."""
     return Hardware(accelerator="cpu", devices=1, precision="32-true", threads=1)
+
+
+@pytest.fixture
+def batch_of() -> Callable[..., DistillBatch]:
+    """Makes a loss's batch of logits (B, K), one teacher per further tensor."""
+
+    def make(
+        student: Tensor, *teachers: Tensor, targets: Tensor | None = None, temperature: float = 4.0
+    ) -> DistillBatch:
+        index = torch.arange(len(student))
+        chosen = index % student.shape[1] if targets is None else targets
+        outputs = tuple(Output(logits) for logits in teachers)
+        return DistillBatch(Output(student), outputs, chosen, index, temperature)
+
+    return make
+
+
+@pytest.fixture
+def net_of(info: DataInfo) -> Callable[..., nn.Module]:
+    """Makes a network for the tiny dataset; the seed decides its initial weights."""
+
+    def make(width: int = 8, seed: int = 0, **knobs: Any) -> nn.Module:
+        torch.manual_seed(seed)
+        plain = {"widths": [width], "dropout": 0.0, "input_dropout": 0.0, "max_norm": None}
+        shapes = {"input_shape": info.input_shape, "num_classes": info.num_classes}
+        return MLP(**(plain | shapes | knobs))
+
+    return make
+
+
+@pytest.fixture
+def train(info: DataInfo, splits: Splits, hardware: Hardware) -> Callable[..., Fitted]:
+    """Fits a trainee under its own regime."""
+    from distill_lab.training.fit import fit  # Lightning takes seconds, and few tests need it
+
+    def run(
+        trainee: Trainee,
+        seed: int = 0,
+        on: Splits = splits,
+        log: Callable[[dict[str, float], int], None] = lambda row, epoch: None,
+    ) -> Fitted:
+        return fit(trainee, info, on, trainee.regime, hardware, seed, "a test", log)
+
+    return run
 
 
 @pytest.fixture

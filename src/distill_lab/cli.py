@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 asked wrongly, 130 stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing tracebacks
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     _quiet()
     try:
         return _command(words)

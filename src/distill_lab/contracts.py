@@ -8,6 +8,7 @@ Nothing here imports torch at run time, so the command line can read these types
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -169,6 +170,24 @@ class Component:
         """
         knobs = " ".join(f"{key}={value}" for key, value in self.args.items())
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
+
+
+def grid_labels(components: Sequence[Component]) -> list[str]:
+    """Return a short text for each point of a grid: the knobs that vary, or all if none does.
+
+    >>> grid_labels([Component("m.MLP", {"widths": [n], "dropout": 0}) for n in (8, 16)])
+    ['MLP widths=[8]', 'MLP widths=[16]']
+    """
+    first = components[0]
+    varying = [
+        key for key, value in first.args.items() if any(c.args[key] != value for c in components)
+    ]
+    if len(components) == 1 or not varying:
+        return [component.label for component in components]
+    return [
+        Component(component.target, {key: component.args[key] for key in varying}).label
+        for component in components
+    ]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "distill_lab"
+FOLDER = Path(__file__).resolve().parent
 
 
 def fingerprint(*parts: Any) -> str:
@@ -45,11 +45,10 @@ def targets(node: Any) -> Iterator[str]:
 
 @cache
 def _path(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    """Return a module's file; not by `find_spec`, which would import its parents."""
+    stem = FOLDER.parent / module.replace(".", "/")
+    files = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
 
 
 @cache
@@ -78,5 +77,8 @@ class _Stripped(ast.NodeTransformer):
         return None if text else node
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
-        named = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return None if named else self.generic_visit(node)
+        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            if not node.orelse:
+                return None
+            node.body = [ast.Pass()]
+        return self.generic_visit(node)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.check import build, component, grid, problems, settings_of
-from distill_lab.config.compose import compose, groups, read
+from distill_lab.config.compose import compose, composed
+from distill_lab.config.groups import groups, takes_several
+from distill_lab.config.overrides import key_of, read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError
 from distill_lab.naming import short_name
@@ -27,13 +29,12 @@ def checked(overrides: Sequence[str]) -> Parts:
         ConfigError: lists every problem.
     """
     request = read(overrides)
-    found = list(request.problems)
-    found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
-    config = compose([] if request.sweeps else request.composable)
+    config, unmergeable = composed(request.composable)
     shallow = problems(config)
-    touched = any(text.lstrip("+~").startswith(NEED_TORCH) for text in overrides)
+    found = [*request.problems, *unmergeable]
+    found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
     found += shallow
-    if touched or not found:
+    if not found or _needs_torch(request.composable, found):
         found += deep_problems(config, shallow)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
@@ -43,20 +44,30 @@ def checked(overrides: Sequence[str]) -> Parts:
 def deep_problems(
     config: dict[str, Any], shallow: Sequence[str] = (), budget: bool = True
 ) -> list[str]:
-    """Return the problems found by making the parts, as far as their sections are sound."""
-    wrong = {problem.split(":")[0].split(".")[0] for problem in shallow}
-    if wrong & {"data", "teacher", "student", "loss", "design"}:
-        return []
+    """Return the problems found by making the parts, as far as they are sound."""
     from distill_lab import preflight  # imports torch
 
+    def sound(path: str) -> bool:
+        return not any(_is_about(problem, path) for problem in shallow)
+
+    terms = config["loss"] if isinstance(config.get("loss"), dict) else {}
     return preflight.problems(
-        component(config["data"]),
-        grid(config["teacher"]),
-        grid(config["student"]),
-        {name: component(node) for name, node in config["loss"].items()},
-        settings_of(config["design"]),
-        budget,
+        component(config["data"]) if sound("data") else None,
+        grid(config["teacher"]) if sound("teacher") else (),
+        grid(config["student"]) if sound("student") else (),
+        {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
+        settings_of(config["design"]) if budget and sound("design") else None,
     )
+
+
+def _needs_torch(overrides: Sequence[str], found: Sequence[str]) -> bool:
+    """Tell whether an override that looks sound so far touches what only torch can judge."""
+    keys = [key_of(text) for text in overrides if key_of(text).startswith(NEED_TORCH)]
+    return any(not any(_is_about(problem, key) for problem in found) for key in keys)
+
+
+def _is_about(problem: str, path: str) -> bool:
+    return problem.startswith((f"{path}:", f"{path}."))
 
 
 def check_everything() -> int:
@@ -68,7 +79,7 @@ def check_everything() -> int:
         ConfigError: lists every problem, each with the choice that shows it.
     """
     choices = [
-        (key, f"{key}=[{name}]" if key == "loss" else f"{key}={name}")
+        (key, f"{key}=[{name}]" if takes_several(key) else f"{key}={name}")
         for key, names in groups().items()
         for name in names
     ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-GENERIC = ("value", "weight", "rounds")  # a last key that says nothing without the one before it
+GENERIC = ("value", "weight", "rounds", "latency_repeats")
+"""Last keys that say nothing without the one before them."""
+SLOTS = ("teacher", "student", "selection")
+"""Sections that have keys of the same names as others."""
 
 
 def short_name(overrides: Sequence[str]) -> str:
@@ -23,8 +26,13 @@ def short_key(key: str) -> str:
 
     >>> short_key("loss.kd.weight"), short_key("regime.lr"), short_key("architecture@teacher")
     ('kd.weight', 'lr', 'teacher')
+    >>> short_key("student.widths"), short_key("selection.regime.lr")
+    ('student.widths', 'selection.regime.lr')
     """
-    words = key.lstrip("+~").rpartition("@")[2].split(".")
+    plain = key.lstrip("+~").rpartition("@")[2]
+    words = plain.split(".")
+    if words[0] in SLOTS:
+        return plain
     if words[-1] == "value" and len(words) > 1:
         return words[-2]
     return ".".join(words[-2:]) if words[-1] in GENERIC else words[-1]

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
-from distill_lab.contracts import Component, DataInfo
+from distill_lab.config.ranges import out_of_range
+from distill_lab.contracts import Component, DataInfo, grid_labels
+from distill_lab.losses.base import Loss
 from distill_lab.measure.budget import limits, nearest_miss
 from distill_lab.measure.cost import Cost, count_macs, count_parameters, size_bytes
 from distill_lab.settings import Design
 from distill_lab.training.connect import connected_objective
 
+STAND_IN = DataInfo("unknown", (3, 224, 224), 10, (), (), ())
+"""For networks whose dataset is wrong: a shape for which none is too deep."""
+
 
 def problems(
-    data: Component,
+    data: Component | None,
     teachers: tuple[Component, ...],
     students: tuple[Component, ...],
     loss: dict[str, Component],
-    design: Design,
-    budget: bool = True,
+    design: Design | None,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
+
+    What is None or empty is left out, so that one wrong part does not hide the faults of another.
 
     Args:
         data: the dataset; it is made, not loaded.
@@ -30,53 +37,64 @@ def problems(
         students: points of the student's grid.
         loss: term name -> loss.
         design: the budget.
-        budget: False leaves the budget out.
 
     Returns:
         One sentence per problem, each naming its dotted key.
     """
-    try:
-        info: DataInfo = data.make().info
-    except ValueError as error:
-        return [f"data.{error}"]
-    made = {
-        slot: [_network(slot, component, info) for component in components]
-        for slot, components in (("teacher", teachers), ("student", students))
-    }
-    found = [item for nets in made.values() for item in nets if isinstance(item, str)]
-    nets = {slot: [n for n in made[slot] if isinstance(n, nn.Module)] for slot in made}
-    if found or not all(nets.values()):
-        return list(dict.fromkeys(found + list(_problems_of_ranges(loss))))
-    found += _problems_of_loss(loss, nets["student"], nets["teacher"], info)
-    if budget:
-        found += _problems_of_budget(design, students, nets["student"], nets["teacher"], info)
+    dataset, found = (None, []) if data is None else _made("data", data)
+    info: DataInfo = STAND_IN if dataset is None else dataset.info
+    teacher_nets, wrong = _networks("teacher", teachers, info)
+    student_nets, wrong_too = _networks("student", students, info)
+    found += wrong + wrong_too
+    found += _problems_of_terms(loss)
+    if not found and info is not STAND_IN and teachers and students:
+        found += _problems_of_loss(loss, student_nets, teacher_nets, info)
+        if design is not None:
+            found += _problems_of_budget(design, students, student_nets, teacher_nets, info)
     return list(dict.fromkeys(found))
 
 
-def _network(slot: str, component: Component, info: DataInfo) -> nn.Module | str:
-    try:
+def _made(path: str, component: Component, **extra: Any) -> tuple[Any, list[str]]:
+    """Make a part on the meta device; return it, or None and what is wrong with it."""
+    made: list[Any] = []
+
+    def make(args: dict[str, Any]) -> None:
         with torch.device("meta"):
-            return component.make_network(info)
-    except ValueError as error:
-        return f"{slot}.{error}"
+            made.append(Component(component.target, args).make(**extra))
+
+    found = list(out_of_range(path, component.target, component.args, make))
+    return (None if found else made[0]), found
 
 
-def _problems_of_ranges(loss: dict[str, Component]) -> Iterator[str]:
+def _networks(
+    slot: str, components: tuple[Component, ...], info: DataInfo
+) -> tuple[list[nn.Module], list[str]]:
+    supplied = {"input_shape": info.input_shape, "num_classes": info.num_classes}
+    nets, found = [], []
+    for component in components:
+        net, wrong = _made(slot, component, **supplied)
+        found += wrong
+        if isinstance(net, nn.Module):
+            nets.append(net)
+        elif not wrong:
+            found.append(f"{slot}._target_: must be a network, got {component.target!r}.")
+    return nets, found
+
+
+def _problems_of_terms(loss: dict[str, Component]) -> Iterator[str]:
     for name, component in loss.items():
-        try:
-            component.make()
-        except ValueError as error:
-            yield f"loss.{name}.{error}"
+        term, wrong = _made(f"loss.{name}", component)
+        yield from wrong
+        if not wrong and not isinstance(term, Loss):
+            yield f"loss.{name}._target_: must be a loss term, got {component.target!r}."
+        if hasattr(nn.ModuleDict, name):
+            yield f"loss.{name}: torch keeps this word for itself; give the term another name."
 
 
 def _problems_of_loss(
     loss: dict[str, Component], students: list[nn.Module], teachers: list[nn.Module], info: DataInfo
 ) -> Iterator[str]:
-    ranges = list(_problems_of_ranges(loss))
-    if ranges:
-        yield from ranges
-        return
-    for student in students:
+    for student in students if loss else ():
         try:
             with torch.device("meta"):
                 connected_objective(loss, student, teachers, info.input_shape, 1, seed=0)
@@ -92,17 +110,22 @@ def _problems_of_budget(
     info: DataInfo,
 ) -> Iterator[str]:
     """Hold the students against the largest teacher; latency is left to stage 3."""
+    with_macs = design.max_macs_fraction is not None
     costs = {
-        component.label: _static_cost(net, info)
-        for component, net in zip(students, nets, strict=True)
+        label: _static_cost(net, info, with_macs)
+        for label, net in zip(grid_labels(students), nets, strict=True)
     }
-    largest = max((_static_cost(net, info) for net in teachers), key=lambda cost: cost.parameters)
+    biggest = max(teachers, key=count_parameters)
+    largest = _static_cost(biggest, info, with_macs)
     allowed = limits(design, largest, has_grid=len(students) > 1)
     if all(allowed.misses(cost) for cost in costs.values()):
         yield f"design: {nearest_miss(costs, allowed)}"
 
 
-def _static_cost(net: nn.Module, info: DataInfo) -> Cost:
-    """Return what needs no measuring; latency and memory are 0."""
-    macs = count_macs(net, info.input_shape)
+def _static_cost(net: nn.Module, info: DataInfo, with_macs: bool) -> Cost:
+    """Return what needs no measuring; latency and memory are 0, and MACs unless they are asked for.
+
+    Counting MACs on meta tensors imports the compiler of torch, which takes a second.
+    """
+    macs = count_macs(net, info.input_shape) if with_macs else 0
     return Cost(count_parameters(net), macs, size_bytes(net), 0.0, 0.0, 0.0)

@@ -252,7 +252,7 @@ class _Flow:
             child.log_json(to_plain(handoff), HANDOFF)
         self.handoffs[stage.name], self.origin[stage.name] = handoff, origin
         self.reused.append(stage.name)
-        self.say(f"  {stage.name:<12} reused from run {origin[:8]}")
+        self.say(f"  {stage.name:<12} {handoff.headline}  [reused from {origin[:8]}]")
         return True
 
     def _verify(self, handoff: Any) -> None:
@@ -264,7 +264,6 @@ class _Flow:
     def _do(self, stage: Stage) -> None:
         from distill_lab.stages.context import Context  # imports torch and Lightning: seconds
 
-        self.say(f"  {stage.name}")
         module = import_module(f"distill_lab.stages.{stage.module}")
         with self._start(stage, {}) as child:
             child.log_params({k: self.parts.config[k] for k in stage.reads})
@@ -273,6 +272,7 @@ class _Flow:
             handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
             child.log_json(to_plain(handoff), HANDOFF)
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id
+        self.say(f"  {stage.name:<12} {handoff.headline}")
 
     def _start(self, stage: Stage, tags: dict[str, str]) -> TrackedRun:
         prints = self.fingerprints[stage.name]

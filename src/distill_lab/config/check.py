@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, Literal, get_args
 
 from distill_lab import settings, temperature
+from distill_lab.config.ranges import out_of_range
 from distill_lab.config.signature import conforms, describe, signature_of
 from distill_lab.contracts import Component, Parts
-from distill_lab.errors import ConfigError, nearest
+from distill_lab.errors import nearest
 
 MISSING = "???"
 SUPPLIED = ("input_shape", "num_classes")  # given to every network by the data
 NETWORKS = ("teacher", "student")
 SETTINGS = ("selection", "knowledge", "design", "regime", "evaluation", "hardware", "tracking")
+SETTINGS_PREFIX = "distill_lab.settings."
 TARGETS = {
     "data": "distill_lab.data.",
     "teacher": "distill_lab.models.",
@@ -37,33 +40,22 @@ def problems(config: dict[str, Any]) -> list[str]:
         for key in config
         if key not in SECTIONS
     ]
-    found += [f"{key}: is missing." for key in SECTIONS if key not in config]
+    found += [f"{key}: is missing.{_hint(key)}" for key in SECTIONS if key not in config]
     found += _problems_of_values(config)
     for section in (*TARGETS, *SETTINGS):
-        found += _problems_of_section(section, config.get(section))
+        if section in config:
+            found += _problems_of_section(section, config[section])
     return list(dict.fromkeys(found))
 
 
 def build(config: dict[str, Any]) -> Parts:
-    """Make the parts of a run from a config.
-
-    Raises:
-        ConfigError: the config has problems; lists them all.
-    """
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
+    """Make the parts of a run from a config in which no problem was found."""
     made = {name: settings_of(config[name]) for name in SETTINGS}
-    data = component(config["data"])
-    try:
-        dataset = data.make()
-    except ValueError as error:
-        raise ConfigError([f"data.{error}"]) from error
     return Parts(
         name=config["name"],
         seed=config["seed"],
         reuse=config["reuse"],
-        data=dataset,
+        data=component(config["data"]).make(),
         teachers=grid(config["teacher"]),
         students=grid(config["student"]),
         loss={name: component(node) for name, node in config["loss"].items()},
@@ -89,17 +81,19 @@ def grid(node: dict[str, Any]) -> tuple[Component, ...]:
 
 def _problems_of_values(config: dict[str, Any]) -> Iterator[str]:
     for key, kind in VALUES.items():
-        if key in config and not conforms(config[key], kind):
+        if config.get(key) == MISSING:
+            yield f"{key}: has no value; set {key}=<{describe(kind)}>."
+        elif key in config and not conforms(config[key], kind):
             yield _wrong(key, config[key], kind)
 
 
 def _problems_of_section(section: str, node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
-        yield f"{section}: must be a group of keys, got {node!r}. Choose one: {section}=<name>."
+        yield f"{section}: must be a group of keys, got {_shown(node)}.{_hint(section)}"
     elif section != "loss":
-        yield from _problems_of_node(section, node, TARGETS.get(section, "distill_lab.settings."))
+        yield from _problems_of_node(section, node, TARGETS.get(section) or _settings(section))
     elif not node:
-        yield "loss: needs at least one term, e.g. loss=[ce,kd]."
+        yield f"loss: needs at least one term.{_hint(section)}"
     else:
         for name, term in node.items():
             if isinstance(term, dict) and "_target_" in term:
@@ -109,21 +103,37 @@ def _problems_of_section(section: str, node: Any) -> Iterator[str]:
                 yield f"loss.{name}: there is no such term in this run.{near}"
 
 
+def _hint(section: str) -> str:
+    choice = {"loss": "loss=[ce,kd]", "seed": "seed=0", "reuse": "reuse=same_code"}
+    slot = f"architecture@{section}" if section in NETWORKS else section
+    return f" Choose one, e.g. {choice[section]}." if section in choice else f" Set {slot}=<name>."
+
+
+def _settings(name: str) -> str:
+    return f"{SETTINGS_PREFIX}{name.capitalize()}"
+
+
 def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:
     target = node.get("_target_")
     if not isinstance(target, str) or not target.startswith(prefix):
-        yield f"{path}._target_: must start with {prefix!r}, got {target!r}."
+        yield f"{path}._target_: must start with {prefix!r}, got {_shown(target)}."
         return
     try:
-        known = {k: p for k, p in signature_of(target).items() if k not in SUPPLIED}
+        supplied = SUPPLIED if path in NETWORKS else ()
+        known = {k: p for k, p in signature_of(target).items() if k not in supplied}
     except ValueError as error:
         yield f"{path}._target_: {error}"
         return
     found = list(_problems_of_args(path, node, known))
-    found += _problems_of_nested(path, node, prefix)
+    for key in known:
+        if known[key].kind is dict and isinstance(node.get(key), dict):
+            found += _problems_of_node(f"{path}.{key}", node[key], _settings(key))
     yield from found
-    if not found and prefix in ("distill_lab.settings.", TARGETS["temperature"]):
-        yield from _problems_of_ranges(path, node)
+    if not found and prefix.startswith((SETTINGS_PREFIX, TARGETS["temperature"])):
+        args = {key: value for key, value in node.items() if key != "_target_"}
+        yield from out_of_range(
+            path, target, args, lambda a: settings_of({**a, "_target_": target})
+        )
 
 
 def _problems_of_args(path: str, node: dict[str, Any], known: dict[str, Any]) -> Iterator[str]:
@@ -151,32 +161,33 @@ def _required(path: str, owner: str, kind: Any) -> str:
 
 def _problems_of_value(path: str, value: Any, kind: Any) -> Iterator[str]:
     if path.partition(".")[0] in NETWORKS and isinstance(value, dict):
-        if not _is_grid(value):
-            yield f"{path}: must be {describe(kind)}, or {{grid: [...]}} of them, got {value!r}."
-            return
-        for item in value["grid"]:
-            yield from _problems_of_value(f"{path}.grid", item, kind)
+        wrong = [key for key in value if key != "grid"]
+        for key in wrong:
+            yield f"{path}.{key}: only 'grid' can stand here.{nearest(key, ['grid'])}"
+        if not wrong and not _is_grid(value):
+            yield f"{path}.grid: must be a list of candidates, not empty, got {value!r}."
+        elif not wrong:
+            for item in value["grid"]:
+                yield from _problems_of_value(f"{path}.grid", item, kind)
     elif not conforms(value, kind):
         yield _wrong(path, value, kind)
 
 
 def _wrong(path: str, value: Any, kind: Any) -> str:
-    near = nearest(str(value), [str(arg) for arg in get_args(kind) if isinstance(arg, str)])
-    return f"{path}: must be {describe(kind)}, got {value!r}.{near}"
+    words = [word for arg in (kind, *get_args(kind)) for word in get_args(arg)]
+    near = nearest(str(value), [word for word in words if isinstance(word, str)])
+    size = " (numbers must be finite, integers within 64 bits)" if _is_huge(value) else ""
+    return f"{path}: must be {describe(kind)}, got {_shown(value)}{size}.{near}"
 
 
-def _problems_of_nested(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:
-    for key, value in node.items():
-        if isinstance(value, dict) and "_target_" in value:
-            yield from _problems_of_node(f"{path}.{key}", value, prefix)
+def _shown(value: Any) -> str:
+    """Return a plain value as it is written in a yaml."""
+    is_word = value is None or isinstance(value, bool)
+    return json.dumps(value) if is_word else repr(value)
 
 
-def _problems_of_ranges(path: str, node: dict[str, Any]) -> Iterator[str]:
-    """Construct a torch-free class; its own range checks speak."""
-    try:
-        settings_of(node)
-    except ValueError as error:
-        yield f"{path}.{error}"
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int | float) and not abs(value) < 2**63
 
 
 def settings_of(node: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,24 +30,38 @@ class Parameter:
 
 @cache
 def signature_of(target: str) -> dict[str, Parameter]:
-    """Return the arguments of a class or function by name.
+    """Return the arguments of a public class or function by name.
 
     Raises:
-        ValueError: there is no such module or name in it; names the nearest.
+        ValueError: there is no such module, no such name in it, or the class is abstract; names the
+            nearest.
     """
     module, _, name = target.rpartition(".")
     tree = ast.parse(_source(module).read_text(encoding="utf-8"))
-    found = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    found = {
+        node.name: node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+    }
     if name not in found:
         raise ValueError(f"{module} has no {name!r}.{nearest(name, found)}")
-    return _of(found[name])
+    node = found[name]
+    if isinstance(node, ast.ClassDef) and "ABC" in map(ast.unparse, node.bases):
+        others = [other for other in found if other != name]
+        raise ValueError(f"{name} is abstract, it cannot be made.{nearest(name, others)}")
+    classes = [other for other in found if isinstance(found[other], ast.ClassDef)]
+    return _of(node, {**KNOWN_NAMES, **dict.fromkeys(classes, dict)})
 
 
 def conforms(value: Any, kind: Any) -> bool:
     """Tell whether a plain value fits a type; an int fits float, a bool fits neither.
 
-    >>> conforms(3, float), conforms(True, int), conforms([1, "x"], list[int]), conforms(None, int
-    | None) (True, False, False, True)
+    Numbers must be finite and integers fit 64 bits: torch takes no others.
+
+    >>> conforms(3, float), conforms(True, int), conforms([1, "x"], list[int])
+    (True, False, False)
+    >>> conforms(None, int | None), conforms(float("inf"), float), conforms(2**63, int)
+    (True, False, False)
     """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -60,9 +75,10 @@ def conforms(value: Any, kind: Any) -> bool:
     if kind is type(None) or kind is None:
         return value is None
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
@@ -81,6 +97,8 @@ def describe(kind: Any) -> str:
         return f"a list of {describe(args[0]).removeprefix('a ')}"
     if kind is type(None) or kind is None:
         return "null"
+    if kind is dict:
+        return "a group of keys"
     return getattr(kind, "__name__", str(kind))
 
 
@@ -104,37 +122,38 @@ def _siblings(package: str) -> list[str]:
     return [f"{package}.{path.stem}" for folder in folders for path in Path(folder).glob("*.py")]
 
 
-def _of_class(node: ast.ClassDef) -> dict[str, Parameter]:
+def _of(node: ast.FunctionDef | ast.ClassDef, names: dict[str, Any]) -> dict[str, Parameter]:
+    if isinstance(node, ast.ClassDef):
+        return _of_class(node, names)
+    given = node.args
+    positional = [arg for arg in given.args if arg.arg != "self"]
+    no_default = len(positional) - len(given.defaults)
+    result = {
+        a.arg: Parameter(_kind(a.annotation, names), i < no_default)
+        for i, a in enumerate(positional)
+    }
+    for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        result[arg.arg] = Parameter(_kind(arg.annotation, names), default is None)
+    return result
+
+
+def _of_class(node: ast.ClassDef, names: dict[str, Any]) -> dict[str, Parameter]:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _of(item)
+            return _of(item, names)
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
     return {
-        item.target.id: Parameter(_kind(item.annotation), item.value is None)
+        item.target.id: Parameter(_kind(item.annotation, names), item.value is None)
         for item in fields
         if isinstance(item.target, ast.Name)
     }
 
 
-def _of(node: ast.FunctionDef | ast.ClassDef) -> dict[str, Parameter]:
-    if isinstance(node, ast.ClassDef):
-        return _of_class(node)
-    given = node.args
-    positional = [arg for arg in given.args if arg.arg != "self"]
-    no_default = len(positional) - len(given.defaults)
-    result = {
-        a.arg: Parameter(_kind(a.annotation), i < no_default) for i, a in enumerate(positional)
-    }
-    for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        result[arg.arg] = Parameter(_kind(arg.annotation), default is None)
-    return result
-
-
-def _kind(annotation: ast.expr | None) -> Any:
-    """Evaluate an annotation made of built-in types; anything else is Any."""
+def _kind(annotation: ast.expr | None, names: dict[str, Any]) -> Any:
+    """Evaluate an annotation; a class of the same file is a group of keys, the unknown is Any."""
     if annotation is None:
         return Any
     try:
-        return eval(ast.unparse(annotation), {**KNOWN_NAMES})
+        return eval(ast.unparse(annotation), dict(names))
     except (NameError, AttributeError, TypeError):
         return Any

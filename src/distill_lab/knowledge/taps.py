@@ -94,6 +94,8 @@ def tap_shapes(
     Raises:
         ValueError: see `forward_with_taps`.
     """
+    if not taps:
+        return {}
     weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
     inputs = torch.zeros(batch_size, *input_shape, device=weight.device, dtype=weight.dtype)
     with _eval_mode(net), torch.no_grad():

@@ -40,7 +40,7 @@ class Loss(nn.Module, ABC):
 
     def __init__(self, weight: float) -> None:
         super().__init__()
-        if weight < 0:
+        if not weight >= 0:
             raise ValueError(f"weight: must be >= 0, got {weight}.")
         self.weight = weight
 

@@ -48,6 +48,16 @@ class TeacherChoice:
         """The teacher that budgets and fidelity refer to."""
         return self.kept[0]
 
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        best = self.best
+        more = f" and {len(self.kept) - 1} more" if len(self.kept) > 1 else ""
+        return (
+            f"{best.architecture.label}{more}, best of {self.num_candidates}: "
+            f"val accuracy {best.scores.accuracy:.4f}, ECE {best.scores.ece:.4f}"
+        )
+
 
 @dataclass(frozen=True)
 class LayerPair:
@@ -76,6 +86,13 @@ class KnowledgeMap:
     probe_accuracy: dict[str, float]
     pairs: list[LayerPair]
 
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        low, high = self.temperature_range
+        pairs = ", ".join(f"{p.student}~{p.teacher} ({p.cka:.2f})" for p in self.pairs)
+        return f"temperature {low:g} to {high:g}; layer pairs {pairs}"
+
 
 @dataclass(frozen=True)
 class StudentDesign:
@@ -90,6 +107,14 @@ class StudentDesign:
     pairs: list[LayerPair]
     num_candidates: int
     num_in_budget: int
+
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        return (
+            f"{self.architecture.label}, {self.num_in_budget} of {self.num_candidates} in budget: "
+            f"{self.cost.parameters:,} parameters, {self.cost.macs:,} MACs"
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +142,12 @@ class ConnectedLoss:
     student_taps: list[str]
     teacher_taps: list[str]
 
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        terms = (f"{t.weight:g} x {t.name} (gradient {t.gradient_norm:.3g})" for t in self.terms)
+        return f"{' + '.join(terms)} at temperature {self.temperature:g}"
+
 
 @dataclass(frozen=True)
 class TrainedStudent:
@@ -128,6 +159,11 @@ class TrainedStudent:
     epochs: int
     kept_epoch: int
     seconds: float
+
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        return f"val accuracy {self.scores.accuracy:.4f}, epoch {self.kept_epoch} of {self.epochs}"
 
 
 @dataclass(frozen=True)
@@ -180,6 +216,12 @@ class Report:
     proposals: list[Proposal]
     validation_accuracy: float
     model: str | None
+
+    @property
+    def headline(self) -> str:
+        """One line for the terminal."""
+        met = sum(goal.met for goal in self.verdict)
+        return f"{met} of {len(self.verdict)} goals met, {len(self.proposals)} proposals"
 
     def row(self, name: str) -> Row:
         """Return the line of a network by name."""

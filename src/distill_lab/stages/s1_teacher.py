@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from distill_lab.contracts import Component
+from distill_lab.contracts import Component, grid_labels
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
 from distill_lab.report import plots, tables
@@ -23,13 +23,14 @@ def run(context: Context) -> TeacherChoice:
     """Train every point of the teacher's grid once per seed and keep the highest scores."""
     selection = context.parts.selection
     points = list(product(context.parts.teachers, selection.seeds))
+    labels = grid_labels([architecture for architecture, _ in points])
     curves: dict[str, list[float]] = {}
     tried = []
     for number, (architecture, seed) in enumerate(points):
-        title = f"{architecture.label} seed={seed}"
-        candidate, accuracies = _train(context, architecture, seed, number, len(points))
+        title = f"teacher {number + 1}/{len(points)} {labels[number]}"
+        candidate, accuracies = _train(context, architecture, seed, number, title)
         tried.append(candidate)
-        curves[title] = accuracies
+        curves[f"{labels[number]} seed={seed}"] = accuracies
     ranked = rank(tried, selection)
     _log(context, ranked, curves)
     return TeacherChoice(ranked[: selection.keep], len(ranked))
@@ -51,7 +52,7 @@ def rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
 
 
 def _train(
-    context: Context, architecture: Component, seed: int, number: int, total: int
+    context: Context, architecture: Component, seed: int, number: int, title: str
 ) -> tuple[Candidate, list[float]]:
     parts, info = context.parts, context.info
     regime = parts.selection.regime
@@ -63,7 +64,7 @@ def _train(
         regime,
         parts.hardware,
         seed,
-        title=f"teacher {number + 1}/{total} {architecture.label}",
+        title=title,
         log=lambda row, epoch: context.run.log_metrics(
             {f"candidate_{number}/{key}": value for key, value in row.items()}, epoch
         ),

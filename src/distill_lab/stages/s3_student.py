@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from distill_lab.contracts import Component
+from distill_lab.contracts import Component, grid_labels
 from distill_lab.errors import RunError
 from distill_lab.knowledge.taps import default_taps
 from distill_lab.measure.budget import Limits, limits, nearest_miss
@@ -20,6 +20,7 @@ from distill_lab.training.supervised import Supervised
 class Option:
     """One student candidate; `proxy_accuracy` where it was trained for a few epochs."""
 
+    label: str
     architecture: Component
     cost: Cost
     in_budget: bool
@@ -34,10 +35,13 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
     """
     parts = context.parts
     budget = limits(parts.design, teacher.best.cost, has_grid=len(parts.students) > 1)
-    options = [_measure(context, architecture, budget) for architecture in parts.students]
+    options = [
+        _measure(context, label, architecture, budget)
+        for label, architecture in zip(grid_labels(parts.students), parts.students, strict=True)
+    ]
     kept = [option for option in options if option.in_budget]
     if not kept:
-        costs = {option.architecture.label: option.cost for option in options}
+        costs = {option.label: option.cost for option in options}
         raise RunError(f"design: {nearest_miss(costs, budget)}")
     if parts.design.pick == "proxy":
         kept = [_proxy(context, option, number) for number, option in enumerate(kept)]
@@ -51,10 +55,10 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
     return StudentDesign(picked.architecture, picked.cost, pairs, len(options), len(kept))
 
 
-def _measure(context: Context, architecture: Component, budget: Limits) -> Option:
+def _measure(context: Context, label: str, architecture: Component, budget: Limits) -> Option:
     net = context.new_network(architecture, context.parts.seed)
     cost = measure_cost(net, context.info.input_shape, context.parts.design.latency_repeats)
-    return Option(architecture, cost, not budget.misses(cost))
+    return Option(label, architecture, cost, not budget.misses(cost))
 
 
 def _proxy(context: Context, option: Option, number: int) -> Option:
@@ -69,7 +73,7 @@ def _proxy(context: Context, option: Option, number: int) -> Option:
         regime,
         parts.hardware,
         parts.seed,
-        title=f"proxy {option.architecture.label}",
+        title=f"proxy {option.label}",
         log=lambda row, epoch: context.run.log_metrics(
             {f"proxy_{number}/{key}": value for key, value in row.items()}, epoch
         ),
@@ -97,7 +101,7 @@ def _log(context: Context, options: list[Option], picked: Option, teacher: Teach
     trained = picked.proxy_accuracy is not None
     points = [
         plots.Point(
-            name=option.architecture.label,
+            name=option.label,
             x=option.cost.parameters,
             y=(option.proxy_accuracy or 0.0) if trained else option.cost.latency_ms,
             kept=option.in_budget,

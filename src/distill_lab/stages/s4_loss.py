@@ -83,7 +83,7 @@ def _terms(objective: Objective, batch: DistillBatch, net: nn.Module) -> list[Te
     norms = [losses[name].weight * _gradient_norm(value, net) for name, value in values.items()]
     suggested = suggested_weights(weights, norms)
     return [
-        Term(name, weight, float(values[name]), norm, better)
+        Term(name, weight, float(values[name].detach()), norm, better)
         for name, weight, norm, better in zip(losses, weights, norms, suggested, strict=True)
     ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mlflow
+import mlflow.pytorch
 import torch
-from mlflow.models import infer_signature
+from mlflow import MlflowClient
+from mlflow.models import Model, infer_signature
 from torch import Tensor, nn
 
 
@@ -12,6 +14,8 @@ def log_model(
     uri: str, run_id: str, net: nn.Module, example: Tensor, registered_name: str | None
 ) -> str:
     """Log a network in the pt2 format: a traced graph, no pickle, no need of this package.
+
+    The run's status is left alone, which `mlflow.start_run` would not do.
 
     Args:
         uri: tracking URI.
@@ -28,16 +32,25 @@ def log_model(
         logits = net(example).numpy()
     inputs = example.numpy()
     mlflow.set_tracking_uri(uri)
-    with mlflow.start_run(run_id=run_id):
-        logged = mlflow.pytorch.log_model(
-            net,
-            name="model",
-            signature=infer_signature(inputs, logits),
-            input_example=inputs,
-            serialization_format="pt2",
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-            registered_model_name=registered_name,
-        )
+    logged = Model.log(
+        None,  # the old way of naming it
+        name="model",
+        flavor=mlflow.pytorch,
+        run_id=run_id,
+        pytorch_model=net,
+        signature=infer_signature(inputs, logits),
+        input_example=inputs,
+        serialization_format="pt2",
+        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+    )
     if registered_name is None:
         return str(logged.model_uri)
-    return f"models:/{registered_name}/{logged.registered_model_version}"
+    return _register(MlflowClient(uri), registered_name, str(logged.model_uri), run_id)
+
+
+def _register(client: MlflowClient, name: str, source: str, run_id: str) -> str:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    model_id = source.rpartition("/")[2]
+    version = client.create_model_version(name, source, run_id=run_id, model_id=model_id)
+    return f"models:/{name}/{version.version}"

@@ -51,7 +51,14 @@ class TrackedRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.flush()
+        try:
+            self.flush()
+        except Exception as lost:
+            self._end(error or lost)
+            raise
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         if error is None:
             self.client.set_terminated(self.id, "FINISHED")
             return

@@ -15,10 +15,12 @@ from urllib.parse import unquote, urlparse
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run as RunRecord
+from mlflow.utils.logging_utils import disable_logging
 from safetensors.torch import load_file
+from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
-from distill_lab.errors import RunError
+from distill_lab.errors import ConfigError, RunError
 from distill_lab.tracking.run import TrackedRun
 
 
@@ -41,14 +43,24 @@ class Store:
         experiment: name; made if missing.
         artifact_location: where a new experiment keeps artifacts; a plain path is below the working
             directory; None leaves it to the tracking server.
+
+    Raises:
+        ConfigError: there is no such store, or it cannot have such an experiment.
+        RunError: the experiment was deleted.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_location: str | None) -> None:
         _quiet()
         self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri)
         self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
-        self.experiment_id = self._experiment(experiment, artifact_location)
+        try:
+            self.client = MlflowClient(tracking_uri=uri)
+            self.experiment_id = self._experiment(experiment, artifact_location)
+        except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                [f"tracking: cannot keep experiment {experiment!r} at {uri!r}: {reason}"]
+            ) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager."""
@@ -63,13 +75,20 @@ class Store:
 
     def find_finished(self, tag: str, value: str) -> RunSummary | None:
         """Return the newest FINISHED original (not itself reused) run that carries a tag value."""
-        found = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
-            max_results=20,
-        )
-        originals = (record for record in found if "reused_from" not in record.data.tags)
-        return next(map(_summary, originals), None)
+        token: str | None = None
+        while True:
+            found = self.client.search_runs(
+                [self.experiment_id],
+                f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
+                max_results=100,
+                page_token=token,
+            )
+            for record in found:
+                if "reused_from" not in record.data.tags:
+                    return _summary(record)
+            if not found.token:
+                return None
+            token = found.token
 
     def children(self, parent_id: str) -> list[RunSummary]:
         """Return the runs directly below a run, oldest first."""
@@ -89,7 +108,7 @@ class Store:
         """
         local = self.fetch(run_id, path)
         try:
-            values: dict[str, Any] = json.loads(local.read_text())
+            values: dict[str, Any] = json.loads(local.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunError(
                 f"artifact {path!r} of run {run_id} is not valid JSON: {error}."
@@ -102,7 +121,10 @@ class Store:
         Raises:
             RunError: it is missing.
         """
-        folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        try:
+            folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        except mlflow.MlflowException as error:
+            raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}.") from error
         if folder.scheme in ("", "file"):
             local = Path(unquote(folder.path)) / path
         else:
@@ -127,8 +149,17 @@ class Store:
         return local
 
     def load_weights(self, net: nn.Module, run_id: str, path: str, sha256: str) -> nn.Module:
-        """Load verified safetensors weights into a network and return it in eval mode."""
-        net.load_state_dict(load_file(self.verify(run_id, path, sha256)))
+        """Load verified safetensors weights into a network and return it in eval mode.
+
+        Raises:
+            RunError: they are missing, altered, or of another network.
+        """
+        weights = load_file(self.verify(run_id, path, sha256))
+        try:
+            net.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"weights {path!r} of run {run_id} do not fit: {reason}") from error
         return net.eval()
 
     def _download(self, run_id: str, path: str) -> str:
@@ -174,5 +205,5 @@ def _absolute(location: str | None) -> str | None:
 def _quiet() -> None:
     """Keep MLflow's own chatter (database set-up, environment hints) out of the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    disable_logging()

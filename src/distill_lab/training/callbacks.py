@@ -90,6 +90,15 @@ class Bar(pl.Callback):
             self._line.set_postfix_str(text, refresh=False)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Close the line, also when the training failed."""
+        """Close the line."""
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the line of a training that failed; Lightning then leaves `teardown` out."""
+        self._close()
+
+    def _close(self) -> None:
         if self._line is not None:
             self._line.close()

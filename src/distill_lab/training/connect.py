@@ -40,10 +40,8 @@ def connected_objective(
         except ValueError as error:
             raise ValueError(f"loss.{name}.{error}") from error
     objective = Objective(terms)
+    _check_taps(objective, student, teachers)
     needs = objective.needs
-    check_taps(student, list(needs.student))
-    for teacher in teachers:
-        check_taps(teacher, list(needs.teacher))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         objective.connect(
@@ -52,3 +50,13 @@ def connected_objective(
             num_samples,
         )
     return objective
+
+
+def _check_taps(objective: Objective, student: nn.Module, teachers: list[nn.Module]) -> None:
+    for name, term in objective.losses.items():
+        try:
+            check_taps(student, list(term.needs.student))
+            for teacher in teachers:
+                check_taps(teacher, list(term.needs.teacher))
+        except ValueError as error:
+            raise ValueError(f"loss.{name}: {error}") from error

@@ -95,6 +95,6 @@ def _train(trainer: pl.Trainer, trainee: Trainee, data: DataModule) -> None:
     try:
         trainer.fit(trainee, datamodule=data)
     except SystemExit as stop:
-        if trainer.interrupted:
+        if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise

@@ -23,7 +23,9 @@ def mixup(batch: Batch, alpha: float, num_classes: int, generator: torch.Generat
         The batch with mixed inputs and targets (B, K); teacher and student both see the mixed
         inputs.
     """
-    gammas = torch._standard_gamma(torch.full((2,), alpha), generator=generator)
+    # float64, because for a small alpha both numbers would often underflow in float32.
+    concentrations = torch.full((2,), alpha, dtype=torch.float64)
+    gammas = torch._standard_gamma(concentrations, generator=generator)
     share = float(gammas[0] / gammas.sum())
     partner = torch.randperm(len(batch.index), generator=generator).to(batch.index.device)
     labels = F.one_hot(batch.targets, num_classes).to(batch.inputs.dtype)

@@ -119,7 +119,7 @@ def _averaged(net: nn.Module, decay: float | None) -> AveragedModel | None:
 
 
 def _not_finite(epoch: int, batch: int, value: LossValue) -> str:
-    terms = ", ".join(f"{name} = {float(term):.4g}" for name, term in value.terms.items())
+    terms = ", ".join(f"{name} = {float(term.detach()):.4g}" for name, term in value.terms.items())
     bad = [name for name, term in value.terms.items() if not bool(torch.isfinite(term))]
     blame = f"loss term {bad[0]!r}" if bad else "the weighted total"
     return (

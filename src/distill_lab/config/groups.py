@@ -1,0 +1,76 @@
+"""The config groups, their options and where their files lie; no Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXPERIMENTS = "experiments"
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = next(root for root in (PACKAGE, *PACKAGE.parents) if (root / "conf/config.yaml").is_file())
+CONF = ROOT / "conf"
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the config groups as they are chosen on the command line, with their options.
+
+    A group used in two places appears once per place, e.g. `architecture@teacher`.
+    """
+    return {key: options(key.partition("@")[0]) for key in _defaults()}
+
+
+def is_group(name: str) -> bool:
+    """Tell whether a name, without its place, is that of a group."""
+    return name in {key.partition("@")[0] for key in _defaults()}
+
+
+def options(group: str) -> list[str]:
+    """Return the names that a group offers, sorted."""
+    if group == EXPERIMENTS:
+        folders = {ROOT / EXPERIMENTS, Path.cwd() / EXPERIMENTS}
+    else:
+        folders = {CONF / group}
+    names = {
+        str(path.relative_to(folder).with_suffix(""))
+        for folder in folders
+        for path in folder.rglob("*.yaml")
+        if path.name != "paper.yaml"
+    }
+    return sorted(names)
+
+
+def takes_several(key: str) -> bool:
+    """Tell whether a group is a list of options, as `loss=[ce,kd]`."""
+    return isinstance(_defaults().get(key), list)
+
+
+def ready(target: str) -> dict[str, Any]:
+    """Return the values that the first option with this `_target_` has; of a grid, its first."""
+    for path in sorted(CONF.glob("*/*.yaml")):
+        for node in _nodes(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            if node.get("_target_") == target:
+                return {key: _first(value) for key, value in node.items() if key != "_target_"}
+    return {}
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from _nodes(value)
+
+
+def _first(value: Any) -> Any:
+    return value["grid"][0] if isinstance(value, dict) and "grid" in value else value
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return what config.yaml chooses of each group."""
+    listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    pairs = [pair for entry in listed if isinstance(entry, dict) for pair in entry.items()]
+    return {key: value for key, value in pairs if not key.startswith("override ")}

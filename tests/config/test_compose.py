@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import pytest
+
+from distill_lab.config.compose import compose, composed, jobs
+from distill_lab.config.groups import groups, options, ready, takes_several
+from distill_lab.config.overrides import key_of, read
+from distill_lab.errors import ConfigError
+
+UNREADABLE = [
+    "a=[1,",
+    "=3",
+    "foo",
+    "foo.bar",
+    "a=b=c",
+    "a==3",
+    "name=ünïcödé",
+    "-x=3",
+    "name={a",
+    "",
+]
+NO_OPTION = [
+    ("temperature=constnat", "temperature", "'constnat'", "'constant'"),
+    ("temperature=Constant", "temperature", "'Constant'", "'constant'"),
+    ("architecture@student=mlp_3", "architecture@student", "'mlp_3'", "'mlp_30'"),
+    ("regime@selection.regime=sgd_stp", "regime@selection.regime", "'sgd_stp'", "'sgd_step'"),
+    ("loss=[ce,kdd]", "loss", "'kdd'", "'kd'"),
+    ("loss=[[ce]]", "loss", "['ce']", "'ce'"),
+    ("data=../data/fake", "data", "'../data/fake'", "'fake'"),
+    ("data=digits,fakee", "data", "'fakee'", "'fake'"),
+    ("data=null", "data", "null", ""),
+    ("loss=null", "loss", "null", ""),
+    ("loss=[ce,null]", "loss", "null", ""),
+    ("data=", "data", "''", ""),
+    ("data=3", "data", "3", ""),
+    ("data=???", "data", "'???'", ""),
+    ("experiments=no/such", "experiments", "'no/such'", ""),
+    ("+experiments=no/such", "experiments", "'no/such'", ""),
+    ("experiments=null", "experiments", "null", ""),
+]
+WRONG_CHOICE = [
+    ("architecture=mlp_30", "architecture: choose it as architecture@teacher or architecture@stud"),
+    ("architecture@techer=mlp_30", "architecture@techer: choose it as architecture@teacher or"),
+    ("loss@student=kd", "loss@student: choose it as loss."),
+    ("loss=[]", "loss: needs at least one option, e.g. loss=[ce]."),
+    ("loss=[ce,kd,ce]", "loss: names 'ce' 2 times; name it once."),
+    ("data=[digits,fake]", "data: takes one option, got ['digits', 'fake']."),
+    ("data/foo=3", "data/foo: there is no such group. Did you mean 'data'?"),
+    ("regmie@selection.regime=x", "Did you mean 'regime@selection.regime'?"),
+    ("data=glob(*)", "data: can only be swept value by value"),
+    ("regime.lr=interval(0,1)", "regime.lr: can only be swept value by value"),
+]
+UNMERGEABLE = [
+    ("~loss", "loss: "),
+    ("~bogus", "bogus: "),
+    ("~data=fake", "data: "),
+    ("+seed=3", "seed: "),
+    ("+data=fake", "data: "),
+    ("data={bogus: 1}", "data: "),
+    ("hydra.foo=1", "hydra.foo: "),
+    ("hydra/launcher=nope", "hydra/launcher: "),
+    ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+    ("name=${bogus:1}", "name: Unsupported interpolation type bogus"),
+    ("name=${oc.env:DISTILL_LAB_NOT_SET}", "name: "),
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_is_no_override_is_quoted_and_the_form_named(text):
+    request = read([text, "seed=1"])
+    assert len(request.problems) == 1
+    assert request.problems[0].startswith(f"{text!r} is not an override of the form key=value")
+    assert request.composable == ["++seed=1"]
+
+
+@pytest.mark.parametrize(("text", "key", "given", "near"), NO_OPTION)
+def test_an_unknown_option_is_named_with_the_nearest_and_all_there_are(text, key, given, near):
+    [problem] = read([text]).problems
+    assert problem.startswith(f"{key}: there is no option {given}.")
+    assert (f"Did you mean {near}?" if near else "Options: ") in problem
+    assert ", ".join(groups()[key])[:30] in problem
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG_CHOICE)
+def test_a_choice_in_the_wrong_form_is_explained(text, said):
+    [problem] = read([text]).problems
+    assert said in problem
+
+
+def test_every_wrong_override_is_reported_at_once():
+    problems = read([text for text, *_ in NO_OPTION] + [text for text, _ in WRONG_CHOICE]).problems
+    assert len(problems) == len(NO_OPTION) + len(WRONG_CHOICE)
+
+
+def test_long_lists_of_options_are_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    [problem] = read(["architecture@student=x"]).problems
+    assert problem.endswith(" ....")
+
+
+def test_a_sweep_is_noted_and_composed_with_its_first_value():
+    request = read(["seed=3,4", "loss=[ce],[ce,kd]", "regime.epochs=range(2,9)", "name='a,b'"])
+    assert request.sweeps == ["seed", "loss", "regime.epochs"]
+    assert request.composable == ["++seed=3", "loss=[ce]", "++regime.epochs=2", "++name='a,b'"]
+    assert not request.problems
+
+
+@pytest.mark.parametrize(("text", "said"), UNMERGEABLE)
+def test_an_override_that_cannot_be_merged_is_named_by_key(text, said):
+    request = read([text, "seed=7"] if "seed" not in text else [text])
+    config, found = composed(request.composable)
+    assert not request.problems
+    assert len(found) == 1
+    assert found[0].startswith(said)
+    assert "\n" not in found[0]
+    assert "search path" not in found[0]
+    assert config["seed"] == (0 if "seed" in text else 7)
+
+
+def test_all_overrides_that_cannot_be_merged_are_reported_and_the_others_merged():
+    wanted = ["~bogus", "seed=${nothing}", "regime.lr=0.5", "hydra.foo=1", "temperature=linear"]
+    config, found = composed(read(wanted).composable)
+    assert sorted(problem.partition(":")[0] for problem in found) == ["bogus", "hydra.foo", "seed"]
+    assert config["regime"]["lr"] == 0.5
+    assert config["temperature"]["_target_"].endswith("Linear")
+
+
+def test_compose_raises_them_all():
+    with pytest.raises(ConfigError) as caught:
+        compose(["~bogus", "~nothing"])
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "widths"),
+    [
+        (["student.widths=[32]"], [32]),
+        (["student.widths={grid: [[4], [5]]}"], {"grid": [[4], [5]]}),
+        (["architecture@student=mlp_30", "student.widths=[9]"], [9]),
+        (
+            ["student.widths={grid: [[4], [5]]}", "architecture@student=mlp_30"],
+            {"grid": [[4], [5]]},
+        ),
+    ],
+)
+def test_a_list_and_a_grid_can_take_each_others_place(overrides, widths):
+    assert compose(read(overrides).composable)["student"]["widths"] == widths
+
+
+def test_unicode_and_very_long_values_come_through():
+    name = "'" + "ünï😀, " * 1000 + "'"
+    assert compose(read([f"name={name}"]).composable)["name"] == name.strip("'")
+
+
+def test_interpolations_are_resolved_and_missing_values_kept():
+    config = compose(["seed=${regime.epochs}", "regime.lr=???"])
+    assert config["seed"] == config["regime"]["epochs"]
+    assert config["regime"]["lr"] == "???"
+
+
+def test_jobs_are_all_combinations_the_last_key_fastest():
+    assert jobs(["seed=0,1", "name=x", "loss=[ce],[kd]"]) == [
+        [f"seed={seed}", "name=x", f"loss=[{loss}]"] for seed in (0, 1) for loss in ("ce", "kd")
+    ]
+
+
+def test_an_experiment_is_found_in_the_working_directory_and_may_bring_its_own_sweep(workdir):
+    (workdir / "experiments/mine").mkdir(parents=True)
+    (workdir / "experiments/mine/paper.yaml").write_text("title: not an experiment")
+    (workdir / "experiments/mine/first.yaml").write_text(
+        "# @package _global_\nregime: {epochs: 5}\n"
+        "hydra: {sweeper: {params: {regime.lr: '0.1,0.2'}}}\n"
+    )
+    assert "mine/first" in groups()["experiments"]
+    assert "mine/paper" not in groups()["experiments"]
+    assert compose(["experiments=mine/first"])["regime"]["epochs"] == 5
+    swept = jobs(["experiments=mine/first"])
+    assert [job[0] for job in swept] == ["regime.lr=0.1", "regime.lr=0.2"]
+
+
+def test_groups_appear_once_per_place_and_only_losses_take_several():
+    assert groups()["architecture@teacher"] == groups()["architecture@student"]
+    assert options("temperature") == ["constant", "cosine", "linear"]
+    assert [key for key in groups() if takes_several(key)] == ["loss"]
+
+
+def test_ready_values_are_those_of_the_first_option_with_the_target():
+    assert ready("distill_lab.temperature.Linear") == {"start": 8.0, "end": 2.0}
+    assert ready("distill_lab.losses.kd.KD") == {"weight": 0.9}
+    assert ready("distill_lab.settings.Refine") == {"rounds": 0}
+    assert ready("distill_lab.nothing.X") == {}
+
+
+def test_the_key_of_an_override_has_no_signs():
+    assert [key_of(text) for text in ("++a.b=1=2", "~c", "d@e=f")] == ["a.b", "c", "d@e"]

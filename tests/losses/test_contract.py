@@ -1,0 +1,284 @@
+"""What every loss keeps to; each yaml of conf/loss is found and checked by itself."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from distill_lab.contracts import Component, DistillBatch, Output
+from distill_lab.losses.base import Loss
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
+NOT_A_TERM = {"__init__", "base", "objective"}
+NUM_SAMPLES = 100
+all_losses = pytest.mark.parametrize("name", NAMES)
+
+
+def component(name: str) -> Component:
+    node = yaml.safe_load((ROOT / "conf" / "loss" / f"{name}.yaml").read_text())
+    assert list(node) == [name], "a yaml holds one term, under the name of its file"
+    return Component(node[name].pop("_target_"), node[name])
+
+
+def class_of(name: str) -> type[Loss]:
+    module, _, cls = component(name).target.rpartition(".")
+    return getattr(import_module(module), cls)
+
+
+def output(taps: tuple[str, ...], seed: int, num_samples: int, channels: int) -> Output:
+    torch.manual_seed(seed)
+    logits = 3 * torch.randn(num_samples, 5)
+    return Output(logits, {tap: torch.randn(num_samples, channels, 4, 4) for tap in taps})
+
+
+def batch_for(loss: Loss, num_samples: int = 6) -> DistillBatch:
+    student = output(loss.needs.student, 1, num_samples, channels=8)
+    teacher = output(loss.needs.teacher, 2, num_samples, channels=8)
+    torch.manual_seed(3)
+    index = torch.randperm(NUM_SAMPLES)[:num_samples]
+    return DistillBatch(student, (teacher,), torch.arange(num_samples) % 5, index, 4.0)
+
+
+def connect(loss: Loss, batch: DistillBatch) -> Loss:
+    def shapes(one: Output) -> dict[str, tuple[int, ...]]:
+        return {tap: tuple(feature.shape) for tap, feature in one.features.items()}
+
+    torch.manual_seed(4)
+    loss.connect(shapes(batch.student), tuple(map(shapes, batch.teachers)), NUM_SAMPLES)
+    return loss
+
+
+def make(name: str, num_samples: int = 6) -> tuple[Loss, DistillBatch]:
+    loss: Loss = component(name).make()
+    batch = batch_for(loss, num_samples)
+    return connect(loss, batch), batch
+
+
+def each(one: Output, change) -> Output:
+    return Output(change(one.logits), {tap: change(value) for tap, value in one.features.items()})
+
+
+def tensors(one: Output) -> list[Tensor]:
+    return [one.logits, *one.features.values()]
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_()
+
+
+def with_gradients(batch: DistillBatch) -> DistillBatch:
+    teachers = tuple(each(teacher, leaf) for teacher in batch.teachers)
+    return replace(batch, student=each(batch.student, leaf), teachers=teachers)
+
+
+def same_networks(batch: DistillBatch) -> DistillBatch:
+    """The teacher's logits, and features wherever both have the tap, are the student's."""
+    (teacher,) = batch.teachers
+    features = {
+        tap: batch.student.features.get(tap, value) for tap, value in teacher.features.items()
+    }
+    return replace(batch, teachers=(Output(batch.student.logits, features),))
+
+
+def check_gradient_reaches_the_student_alone(loss: Loss, batch: DistillBatch) -> None:
+    batch = with_gradients(batch)
+    loss(batch).backward()
+    reached = [t.grad for t in tensors(batch.student) if t.grad is not None]
+    assert any(bool(gradient.abs().sum() > 0) for gradient in reached)
+    assert all(t.grad is None for teacher in batch.teachers for t in tensors(teacher))
+
+
+def check_zero_at_match(loss: Loss, batch: DistillBatch) -> None:
+    torch.testing.assert_close(loss(same_networks(batch)), torch.tensor(0.0), rtol=0, atol=1e-6)
+    assert float(loss(batch).detach()) > 1e-3
+
+
+def check_finite(loss: Loss, batch: DistillBatch) -> None:
+    batch = with_gradients(batch)
+    value = loss(batch)
+    value.backward()
+    assert bool(torch.isfinite(value))
+    gradients = [t.grad for t in tensors(batch.student) if t.grad is not None]
+    assert gradients
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+def test_every_loss_module_has_one_yaml_and_one_test_file():
+    modules = {path.stem for path in (ROOT / "src/distill_lab/losses").glob("*.py")} - NOT_A_TERM
+    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert modules == set(NAMES)
+    assert modules == tests - NOT_A_TERM - {"contract"}
+
+
+@all_losses
+def test_yaml_names_a_loss_of_the_module_it_is_called_after(name):
+    assert component(name).target.rpartition(".")[0] == f"distill_lab.losses.{name}"
+    assert issubclass(class_of(name), Loss)
+
+
+@all_losses
+def test_yaml_lists_every_argument_in_order(name):
+    assert list(component(name).args) == list(inspect.signature(class_of(name)).parameters)
+
+
+@all_losses
+def test_negative_weight_is_refused(name):
+    given = component(name)
+    negative = replace(given, args=given.args | {"weight": -0.5})
+    with pytest.raises(ValueError, match=r"weight: must be >= 0, got -0\.5"):
+        negative.make()
+
+
+@all_losses
+def test_value_is_a_float32_scalar(name):
+    loss, batch = make(name)
+    value = loss(batch)
+    assert value.shape == ()
+    assert value.dtype == torch.float32
+
+
+@all_losses
+def test_value_does_not_depend_on_the_weight(name):
+    given = component(name)
+    heavier: Loss = replace(given, args=given.args | {"weight": 7.0}).make()
+    loss, batch = make(name)
+    torch.testing.assert_close(connect(heavier, batch)(batch), loss(batch))
+
+
+@all_losses
+def test_gradient_reaches_the_student_alone(name):
+    check_gradient_reaches_the_student_alone(*make(name))
+
+
+@all_losses
+def test_order_of_samples_does_not_matter(name):
+    loss, batch = make(name)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    permuted = replace(
+        batch,
+        student=each(batch.student, lambda t: t[order]),
+        teachers=tuple(each(teacher, lambda t: t[order]) for teacher in batch.teachers),
+        targets=batch.targets[order],
+        index=batch.index[order],
+    )
+    torch.testing.assert_close(loss(permuted), loss(batch))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if class_of(name).zero_at_match])
+def test_zero_when_student_equals_teacher_and_above_it_otherwise(name):
+    check_zero_at_match(*make(name))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not class_of(name).uses_teacher])
+def test_a_loss_that_uses_no_teacher_has_a_value_without_one(name):
+    loss, batch = make(name)
+    torch.testing.assert_close(loss(replace(batch, teachers=())), loss(batch))
+
+
+@all_losses
+def test_a_teacher_given_twice_counts_as_one(name):
+    loss, batch = make(name)
+    twice = replace(batch, teachers=batch.teachers * 2)
+    torch.testing.assert_close(connect(component(name).make(), twice)(twice), loss(batch))
+
+
+@all_losses
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_extreme_logits_give_a_finite_value_and_gradient(name, dtype):
+    loss, batch = make(name)
+    signs = torch.where(batch.student.logits > 0, 1e3, -1e3)
+    student = replace(batch.student, logits=signs)
+    teacher = replace(batch.teachers[0], logits=-signs)
+    extreme = replace(
+        batch,
+        student=each(student, lambda t: t.to(dtype)),
+        teachers=(each(teacher, lambda t: t.to(dtype)),),
+    )
+    check_finite(loss, extreme)
+
+
+@all_losses
+def test_half_precision_is_computed_in_float32(name):
+    loss, batch = make(name)
+    rounded = replace(
+        batch,
+        student=each(batch.student, lambda t: t.half()),
+        teachers=tuple(each(teacher, lambda t: t.half()) for teacher in batch.teachers),
+    )
+    widened = replace(
+        rounded,
+        student=each(rounded.student, lambda t: t.float()),
+        teachers=tuple(each(teacher, lambda t: t.float()) for teacher in rounded.teachers),
+    )
+    value = loss(rounded)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(widened))
+
+
+@all_losses
+def test_a_batch_of_one_gives_a_finite_value_and_gradient(name):
+    check_finite(*make(name, num_samples=1))
+
+
+@all_losses
+def test_equal_networks_give_a_finite_value_and_gradient(name):
+    loss, batch = make(name)
+    check_finite(loss, same_networks(batch))
+
+
+class CrossEntropyNotKL(Loss):
+    """torchtune's fault: its "KL" leaves out the teacher's entropy."""
+
+    def forward(self, batch: DistillBatch) -> Tensor:
+        teacher = F.softmax(batch.teachers[0].logits.detach(), dim=1)
+        return F.cross_entropy(batch.student.logits, teacher)
+
+
+class TeacherNotDetached(Loss):
+    """The right value, with a gradient to the teacher as well."""
+
+    def forward(self, batch: DistillBatch) -> Tensor:
+        student = F.log_softmax(batch.student.logits, dim=1)
+        teacher = F.log_softmax(batch.teachers[0].logits, dim=1)
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+class HalfPrecisionSoftmax(Loss):
+    """Divides by probabilities that are 0 at extreme logits."""
+
+    def forward(self, batch: DistillBatch) -> Tensor:
+        student, teacher = (
+            F.softmax(one.logits, dim=1) for one in (batch.student, *batch.teachers)
+        )
+        return (teacher.detach() * (teacher.detach() / student).log()).sum(dim=1).mean()
+
+
+def test_these_checks_catch_cross_entropy_in_place_of_kl():
+    loss = CrossEntropyNotKL(weight=1.0)
+    with pytest.raises(AssertionError):
+        check_zero_at_match(loss, batch_for(loss))
+
+
+def test_these_checks_catch_a_teacher_that_is_not_detached():
+    loss = TeacherNotDetached(weight=1.0)
+    check_zero_at_match(loss, batch_for(loss))
+    with pytest.raises(AssertionError):
+        check_gradient_reaches_the_student_alone(loss, batch_for(loss))
+
+
+def test_these_checks_catch_an_overflow_at_extreme_logits():
+    loss = HalfPrecisionSoftmax(weight=1.0)
+    batch = batch_for(loss)
+    extreme = replace(batch, student=each(batch.student, lambda t: 1e3 * t))
+    check_finite(loss, batch)
+    with pytest.raises(AssertionError):
+        check_finite(loss, extreme)

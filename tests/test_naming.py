@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from distill_lab.config.compose import compose, groups
+from distill_lab.naming import short_key, short_name, short_value
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("seed", "seed"),
+        ("regime.lr", "lr"),
+        ("+regime.lr", "lr"),
+        ("temperature.value", "temperature"),
+        ("value", "value"),
+        ("loss.kd.weight", "kd.weight"),
+        ("evaluation.refine.rounds", "refine.rounds"),
+        ("design.latency_repeats", "design.latency_repeats"),
+        ("architecture@student", "student"),
+        ("regime@selection.regime", "selection.regime"),
+        ("student.widths", "student.widths"),
+        ("selection.regime.lr", "selection.regime.lr"),
+    ],
+)
+def test_a_key_is_cut_to_what_tells_it_from_others(key, expected):
+    assert short_key(key) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("4", "4"),
+        ("1e-3", "1e-3"),
+        ("null", "null"),
+        ("[ce,kd]", "ce+kd"),
+        ("[ce, kd]", "ce+kd"),
+        ("'[ce,kd]'", "ce+kd"),
+        ('"two words"', "two words"),
+        ("[]", ""),
+    ],
+)
+def test_a_value_loses_brackets_and_quotes(value, expected):
+    assert short_value(value) == expected
+
+
+def test_a_name_has_the_overrides_in_order():
+    name = short_name(["loss=[ce,kd]", "temperature.value=4", "seed=1"])
+    assert name == "loss=ce+kd temperature=4 seed=1"
+
+
+def test_an_equals_sign_in_a_value_stays():
+    assert short_name(["name=a=b"]) == "name=a=b"
+
+
+def test_without_overrides_the_name_is_empty():
+    assert short_name([]) == ""
+
+
+def test_no_two_keys_of_the_default_config_share_a_short_name():
+    keys = defaultdict(set)
+    for key in leaves(compose([])):
+        keys[short_key(key)].add(key)
+    assert [same for same in keys.values() if len(same) > 1] == []
+
+
+def test_no_two_groups_share_a_short_name():
+    names = list(map(short_key, groups()))
+    assert len(set(names)) == len(names)
+
+
+def leaves(node, path=""):
+    """Dotted keys of everything that holds a value; a grid of values counts as one."""
+    if not isinstance(node, dict) or "grid" in node:
+        yield path
+        return
+    for name, value in node.items():
+        if name != "_target_":
+            yield from leaves(value, f"{path}.{name}".lstrip("."))

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from distill_lab import preflight
+from distill_lab.contracts import Component
+from distill_lab.losses.base import Loss, Needs
+from distill_lab.settings import Design
+
+FAKE = {
+    "input_shape": [1, 8, 8],
+    "num_classes": 3,
+    "num_train": 8,
+    "num_validation": 4,
+    "num_test": 4,
+    "noise": 0.1,
+    "split_seed": 0,
+}
+MLP = {"dropout": 0.0, "input_dropout": 0.0, "max_norm": None}
+CNN = {"convs_per_block": 1, "kernel_size": 3, "dropout": 0.0}
+DESIGN = {
+    "max_parameters_fraction": "auto",
+    "max_macs_fraction": None,
+    "max_latency_ms": None,
+    "max_memory_mib": None,
+    "pick": "largest",
+    "proxy_epochs": 1,
+    "latency_repeats": 1,
+}
+
+
+def fake(**changes):
+    return Component("distill_lab.data.fake.Fake", FAKE | changes)
+
+
+def mlp(*widths, **changes):
+    return Component("distill_lab.models.mlp.MLP", {"widths": list(widths)} | MLP | changes)
+
+
+def cnn(*channels, **changes):
+    return Component("distill_lab.models.cnn.CNN", {"channels": list(channels)} | CNN | changes)
+
+
+def term(name, **args):
+    classes = {"ce": "CE", "kd": "KD", "label_smoothing": "LabelSmoothing"}
+    return Component(f"distill_lab.losses.{name}.{classes[name]}", args)
+
+
+def design(**changes):
+    return Design(**DESIGN | changes)
+
+
+SOUND = {
+    "data": fake(),
+    "teachers": (mlp(64),),
+    "students": (mlp(4), mlp(8)),
+    "loss": {"ce": term("ce", weight=0.1), "kd": term("kd", weight=0.9)},
+    "design": design(),
+}
+
+
+def problems(**changes):
+    return preflight.problems(**SOUND | changes)
+
+
+@pytest.fixture
+def loss_module(monkeypatch):
+    """A loss file of ours: reads the taps that it is told to."""
+
+    class Hint(Loss):
+        def __init__(self, weight, student_layer, teacher_layer):
+            super().__init__(weight)
+            self.layers = (student_layer, teacher_layer)
+
+        @property
+        def needs(self):
+            return Needs((self.layers[0],), (self.layers[1],))
+
+        def forward(self, batch):
+            raise NotImplementedError
+
+    module = ModuleType("distill_lab.losses.hint")
+    module.Hint, module.Module = Hint, nn.Identity
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def test_a_sound_run_has_no_problem():
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": fake(num_classes=1)}, "data.num_classes: must be >= 2, got 1."),
+        ({"teachers": (mlp(0),)}, "teacher.widths: must be a list of integers >= 1"),
+        ({"students": (mlp(4), mlp(8, dropout=1.5))}, "student.dropout: must be in [0, 1), got"),
+        ({"loss": {"kd": term("kd", weight=-1)}}, "loss.kd.weight: must be >= 0, got -1."),
+        (
+            {"loss": {"label_smoothing": term("label_smoothing", weight=1, smoothing=2)}},
+            "loss.label_smoothing.smoothing: ",
+        ),
+        ({"students": (cnn(1, 2, 3, 4, 5),)}, "student.channels: must list at most 4 blocks"),
+        ({"loss": {"keys": term("ce", weight=1)}}, "loss.keys: torch keeps this word"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_key(changes, said):
+    [problem] = problems(**changes)
+    assert problem.startswith(said)
+
+
+def test_no_wrong_value_hides_another():
+    found = problems(
+        data=fake(noise=-1, num_classes=0),
+        teachers=(mlp(0, dropout=2),),
+        students=(mlp(4), mlp(8, input_dropout=-1)),
+        loss={"ce": term("ce", weight=-1), "kd": term("kd", weight=-2)},
+    )
+    assert [problem.split(":")[0] for problem in found] == [
+        "data.num_classes",
+        "data.noise",
+        "teacher.widths",
+        "teacher.dropout",
+        "student.input_dropout",
+        "loss.ce.weight",
+        "loss.kd.weight",
+    ]
+
+
+def test_a_network_is_not_called_too_deep_when_it_is_the_dataset_that_is_wrong():
+    found = problems(data=fake(input_shape=[1, 64, 64], noise=-1), students=(cnn(1, 2, 3, 4, 5),))
+    assert [problem.split(":")[0] for problem in found] == ["data.noise"]
+
+
+def test_parts_that_are_left_out_are_not_held_against_the_others():
+    assert preflight.problems(None, (), (), {}, None) == []
+    assert problems(data=None) == []
+    [problem] = problems(data=None, students=(), loss={"ce": term("ce", weight=-1)}, design=None)
+    assert problem.startswith("loss.ce.weight: ")
+
+
+def test_an_impossible_budget_names_the_nearest_candidate():
+    # MLP of width w on 64 inputs and 3 classes: 64w + w + 3w + 3 = 68w + 3 parameters.
+    [problem] = problems(design=design(max_parameters_fraction=0.01))
+    assert problem.startswith("design: none of the 2 student candidates meets the budget. Nearest:")
+    assert "MLP widths=[4]" in problem
+    assert f"parameters {68 * 4 + 3} where at most {(68 * 64 + 3) * 0.01:.6g} are" in problem
+
+
+def test_the_budget_is_held_against_the_largest_teacher_that_could_be_kept():
+    small_and_large = (mlp(8), mlp(64))
+    assert problems(teachers=small_and_large) == []
+    [problem] = problems(teachers=small_and_large[:1])
+    assert problem.startswith("design: ")
+
+
+def test_without_a_design_the_budget_is_not_checked():
+    assert problems(teachers=(mlp(4),), students=(mlp(64), mlp(128)), design=None) == []
+
+
+def test_one_candidate_in_budget_is_enough():
+    assert problems(students=(mlp(4), mlp(512))) == []
+
+
+def test_one_named_student_has_no_automatic_limit():
+    assert problems(students=(mlp(512),)) == []
+
+
+@pytest.mark.parametrize(
+    ("student_layer", "teacher_layer", "wrong", "near"),
+    [
+        ("hidden.00", "hidden.0", "hidden.00", "hidden.0"),
+        ("hidden.0", "hiden.0", "hiden.0", "hidden.0"),
+    ],
+)
+def test_a_tap_that_does_not_exist_is_named_with_the_nearest(
+    loss_module, student_layer, teacher_layer, wrong, near
+):
+    layers = {"student_layer": student_layer, "teacher_layer": teacher_layer}
+    hint = Component(f"{loss_module}.Hint", {"weight": 1.0} | layers)
+    [problem] = problems(loss={"hint": hint})
+    assert problem.startswith("loss.hint")
+    assert repr(wrong) in problem
+    assert near in problem.replace(repr(wrong), "")
+
+
+def test_a_tap_that_exists_is_no_problem(loss_module):
+    layers = {"student_layer": "hidden.0", "teacher_layer": "classifier"}
+    hint = Component(f"{loss_module}.Hint", {"weight": 1.0} | layers)
+    assert problems(loss={"hint": hint}) == []
+
+
+def test_what_is_no_loss_or_no_network_is_refused(loss_module):
+    [problem] = problems(loss={"x": Component(f"{loss_module}.Module")})
+    assert problem == f"loss.x._target_: must be a loss term, got '{loss_module}.Module'."
+    [problem] = problems(teachers=(fake(),))
+    assert problem.startswith("teacher._target_: must be a network, got 'distill_lab.data.fake")
+
+
+def test_nothing_is_allocated_and_no_random_number_is_drawn():
+    before = torch.random.get_rng_state()
+    assert problems(teachers=(mlp(200_000, 200_000),)) == []  # 160 GB if it were real
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from distill_lab.settings import (
+    Design,
+    Evaluation,
+    Hardware,
+    Knowledge,
+    Refine,
+    Regime,
+    Selection,
+)
+
+REGIME = {
+    "epochs": 30,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "warmup_fraction": 0.05,
+    "milestone_fractions": [0.5, 0.75],
+    "decay_factor": 0.1,
+    "clip_norm": 1.0,
+    "ema_decay": 0.999,
+    "early_stop_epochs": 5,
+    "keep": "best",
+    "mixup_alpha": 0.2,
+    "shift_pixels": 4,
+    "horizontal_flip": True,
+}
+SOUND = {
+    Regime: REGIME,
+    Selection: {
+        "regime": Regime(**REGIME),
+        "seeds": [0, 1],
+        "keep": 1,
+        "ece_weight": 0.1,
+        "cost_weight": 0.0,
+    },
+    Knowledge: {"temperatures": [1.0, 4.0], "num_samples": 16, "student_epochs": 0},
+    Design: {
+        "max_parameters_fraction": 0.4,
+        "max_macs_fraction": 0.3,
+        "max_latency_ms": 10.0,
+        "max_memory_mib": 64.0,
+        "pick": "largest",
+        "proxy_epochs": 1,
+        "latency_repeats": 1,
+    },
+    Refine: {"rounds": 0},
+    Evaluation: {
+        "num_bins": 2,
+        "latency_repeats": 1,
+        "goal_accuracy_kept": 0.95,
+        "goal_compute_saved": 0.7,
+        "goal_parameters_fraction": 0.4,
+        "register_as": None,
+        "refine": Refine(0),
+    },
+    Hardware: {"accelerator": "cpu", "devices": 1, "precision": "32-true", "threads": 2},
+}
+
+
+def cases(cls: type, name: str, *values: object) -> list[tuple[type, str, object]]:
+    return [(cls, name, value) for value in values]
+
+
+@pytest.mark.parametrize("cls", SOUND)
+def test_sound_values_are_kept_as_given(cls):
+    assert vars(cls(**SOUND[cls])) == SOUND[cls]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        *cases(Regime, "epochs", 0, -1),
+        *cases(Regime, "batch_size", 0),
+        *cases(Regime, "lr", 0.0, -0.1, math.nan),
+        *cases(Regime, "momentum", -0.1, 1.0, math.nan),
+        *cases(Regime, "weight_decay", -1e-6),
+        *cases(Regime, "warmup_fraction", -0.1, 1.0),
+        *cases(Regime, "milestone_fractions", [0.0, 0.5], [0.5, 1.0], [0.75, 0.5]),
+        *cases(Regime, "decay_factor", 0.0, -0.1),
+        *cases(Regime, "clip_norm", 0.0, -1.0),
+        *cases(Regime, "ema_decay", 0.0, 1.0),
+        *cases(Regime, "early_stop_epochs", 0),
+        *cases(Regime, "mixup_alpha", -0.1),
+        *cases(Regime, "shift_pixels", -1),
+        *cases(Selection, "seeds", [], [1, 1]),
+        *cases(Selection, "keep", 0),
+        *cases(Selection, "ece_weight", -0.1),
+        *cases(Selection, "cost_weight", -0.1),
+        *cases(Knowledge, "temperatures", [], [1.0, 0.0]),
+        *cases(Knowledge, "num_samples", 15),
+        *cases(Knowledge, "student_epochs", -1),
+        *cases(Design, "max_parameters_fraction", 0.0, -0.4),
+        *cases(Design, "max_macs_fraction", 0.0),
+        *cases(Design, "max_latency_ms", 0.0),
+        *cases(Design, "max_memory_mib", 0.0),
+        *cases(Design, "proxy_epochs", 0),
+        *cases(Design, "latency_repeats", 0),
+        *cases(Refine, "rounds", -1),
+        *cases(Evaluation, "num_bins", 1),
+        *cases(Evaluation, "latency_repeats", 0),
+        *cases(Evaluation, "goal_accuracy_kept", -0.1, 1.1),
+        *cases(Evaluation, "goal_compute_saved", -0.1, 1.1),
+        *cases(Evaluation, "goal_parameters_fraction", -0.1, 1.1),
+        *cases(Hardware, "devices", 0),
+        *cases(Hardware, "threads", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(cls, name, value):
+    with pytest.raises(ValueError, match=rf"^{name}: must be .*, got {re.escape(repr(value))}\.$"):
+        cls(**(SOUND[cls] | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        *cases(Regime, "epochs", 1),
+        *cases(Regime, "momentum", 0.0),
+        *cases(Regime, "weight_decay", 0.0),
+        *cases(Regime, "warmup_fraction", 0.0),
+        *cases(Regime, "milestone_fractions", []),
+        *cases(Regime, "mixup_alpha", 0.0),
+        *cases(Regime, "shift_pixels", 0),
+        *cases(Evaluation, "goal_accuracy_kept", 0.0, 1.0),
+    ],
+)
+def test_the_ends_of_a_closed_range_are_admitted(cls, name, value):
+    assert getattr(cls(**(SOUND[cls] | {name: value})), name) == value
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (Regime, "clip_norm"),
+        (Regime, "ema_decay"),
+        (Regime, "early_stop_epochs"),
+        (Design, "max_parameters_fraction"),
+        (Design, "max_macs_fraction"),
+        (Design, "max_latency_ms"),
+        (Design, "max_memory_mib"),
+        (Hardware, "threads"),
+    ],
+)
+def test_null_means_no_limit(cls, name):
+    assert getattr(cls(**(SOUND[cls] | {name: None})), name) is None
+
+
+def test_the_budget_of_parameters_may_be_left_to_the_grid():
+    auto = Design(**(SOUND[Design] | {"max_parameters_fraction": "auto"}))
+    assert auto.max_parameters_fraction == "auto"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from distill_lab.errors import RunError
+from distill_lab.training.callbacks import KeepWeights, SendCurve
+from distill_lab.training.supervised import Supervised
+
+
+@pytest.fixture
+def after(net_of, regime):
+    """Runs a callback over epochs of the given (accuracy, NLL); weights are the epoch's number."""
+
+    def run(callback: pl.Callback, *scores: tuple[float, float]) -> int | None:
+        trainee = Supervised(net_of(), regime(), 3, seed=0)
+        for epoch, (accuracy, nll) in enumerate(scores):
+            trainee.curve.append({"val/accuracy": accuracy, "val/nll": nll})
+            with torch.no_grad():
+                trainee.net.classifier.bias.fill_(epoch)
+            trainer = SimpleNamespace(current_epoch=epoch, should_stop=False)
+            callback.on_validation_end(trainer, trainee)
+            if trainer.should_stop:
+                return epoch
+        return None
+
+    return run
+
+
+def kept(keep: KeepWeights) -> tuple[int, float]:
+    return keep.epoch, float(keep.state["classifier.bias"][0])
+
+
+def test_the_weights_of_the_highest_accuracy_are_kept(after):
+    keep = KeepWeights(best=True, patience=None)
+    after(keep, (0.5, 1.0), (0.8, 1.0), (0.7, 0.1))
+    assert kept(keep) == (1, 1.0)
+
+
+def test_at_equal_accuracy_the_lower_nll_is_better(after):
+    keep = KeepWeights(best=True, patience=None)
+    after(keep, (0.8, 0.9), (0.8, 0.5), (0.8, 0.7))
+    assert kept(keep) == (1, 1.0)
+
+
+def test_of_equal_epochs_the_first_is_kept(after):
+    keep = KeepWeights(best=True, patience=None)
+    after(keep, (0.8, 0.5), (0.8, 0.5))
+    assert kept(keep) == (0, 0.0)
+
+
+def test_the_last_weights_are_kept_if_so_asked(after):
+    keep = KeepWeights(best=False, patience=None)
+    after(keep, (0.5, 1.0), (0.8, 1.0), (0.7, 0.1))
+    assert kept(keep) == (2, 2.0)
+
+
+def test_it_stops_after_so_many_epochs_without_a_better_one(after):
+    scores = [(0.5, 1.0), (0.8, 1.0), (0.7, 1.0), (0.6, 1.0), (0.9, 1.0)]
+    assert after(KeepWeights(best=True, patience=2), *scores) == 3
+
+
+def test_a_better_epoch_starts_the_count_anew(after):
+    scores = [(0.5, 1.0), (0.4, 1.0), (0.6, 1.0), (0.5, 1.0)]
+    assert after(KeepWeights(best=True, patience=2), *scores) is None
+
+
+def test_without_patience_it_never_stops(after):
+    assert after(KeepWeights(best=True, patience=None), *[(0.5, 1.0)] * 20) is None
+
+
+def test_patience_counts_from_the_best_epoch_even_where_the_last_is_kept(after):
+    assert after(KeepWeights(best=False, patience=1), (0.8, 1.0), (0.7, 1.0), (0.9, 1.0)) == 1
+
+
+def test_each_epochs_row_is_sent_once(after):
+    sent = []
+    after(
+        SendCurve(lambda row, epoch: sent.append((epoch, row["val/accuracy"]))), (0.5, 1), (0.6, 1)
+    )
+    assert sent == [(0, 0.5), (1, 0.6)]
+
+
+def test_the_bar_names_the_training_and_its_newest_accuracy(net_of, regime, train, capsys):
+    curve = train(Supervised(net_of(), regime(), 3, seed=0)).curve
+    line = capsys.readouterr().err
+    assert "a test" in line
+    assert "100%" in line
+    assert line.endswith(f"epoch 2, val accuracy {curve[-1]['val/accuracy']:.4f}\n")
+
+
+def test_the_bar_closes_its_line_when_the_training_fails(net_of, regime, train, capsys):
+    def fail(row: dict[str, float], epoch: int) -> None:
+        raise RunError("no")
+
+    with pytest.raises(RunError, match="no"):
+        train(Supervised(net_of(), regime(), 3, seed=0), log=fail)
+    assert capsys.readouterr().err.endswith("\n")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from distill_lab.contracts import Component
+from distill_lab.losses.base import Loss, Needs
+from distill_lab.training.connect import connected_objective
+
+CE = Component("distill_lab.losses.ce.CE", {"weight": 0.1})
+KD = Component("distill_lab.losses.kd.KD", {"weight": 0.9})
+
+
+class Hint(Loss):
+    """Reads one tap of each network and owns a regressor per teacher."""
+
+    def __init__(self, weight: float, student_layer: str, teacher_layer: str) -> None:
+        super().__init__(weight)
+        self.student_layer, self.teacher_layer = student_layer, teacher_layer
+
+    @property
+    def needs(self) -> Needs:
+        return Needs((self.student_layer,), (self.teacher_layer,))
+
+    def connect(self, student_shapes, teacher_shapes, num_samples):
+        self.num_samples = num_samples
+        width = student_shapes[self.student_layer][1]
+        self.regressors = nn.ModuleList(
+            nn.Linear(width, shapes[self.teacher_layer][1]) for shapes in teacher_shapes
+        )
+
+    def forward(self, batch):
+        raise NotImplementedError
+
+
+def hint(student_layer: str = "hidden.0", teacher_layer: str = "hidden.0") -> Component:
+    layers = {"student_layer": student_layer, "teacher_layer": teacher_layer}
+    return Component(f"{__name__}.Hint", {"weight": 1.0} | layers)
+
+
+@pytest.fixture
+def connect(info, net_of):
+    def run(loss, teachers=None, student=None, seed=0):
+        teachers = [net_of(5)] if teachers is None else teachers
+        return connected_objective(loss, student or net_of(8), teachers, info.input_shape, 48, seed)
+
+    return run
+
+
+def test_terms_are_made_under_their_names_with_their_numbers(connect):
+    losses = connect({"ce": CE, "kd": KD}).losses
+    assert {name: loss.weight for name, loss in losses.items()} == {"ce": 0.1, "kd": 0.9}
+
+
+def test_regressors_fit_the_shapes_of_every_teachers_taps(connect, net_of):
+    term = connect({"hint": hint()}, [net_of(5), net_of(7)]).losses["hint"]
+    assert [tuple(r.weight.shape) for r in term.regressors] == [(5, 8), (7, 8)]
+    assert term.num_samples == 48
+
+
+def test_the_seed_alone_decides_the_regressors(connect):
+    weights = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # what was drawn before does not matter
+        term = connect({"hint": hint()}, seed=seed).losses["hint"]
+        weights.append(term.regressors[0].weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_random_state_is_left_as_it_was(connect, net_of):
+    teachers, student = [net_of(5)], net_of(8)
+    before = torch.get_rng_state()
+    connect({"hint": hint()}, teachers, student)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_it_works_on_networks_without_memory(connect, net_of):
+    with torch.device("meta"):
+        term = connect({"hint": hint()}, [net_of(5)], net_of(8)).losses["hint"]
+    assert term.regressors[0].weight.is_meta
+
+
+def test_losses_on_labels_need_no_teacher(connect):
+    assert list(connect({"ce": CE}, teachers=[]).losses) == ["ce"]
+
+
+def test_a_loss_that_reads_a_teacher_is_refused_without_one(connect):
+    with pytest.raises(ValueError, match=r"^loss\.kd: reads a teacher, but there is none"):
+        connect({"kd": KD}, teachers=[])
+
+
+def test_a_number_out_of_range_is_named_with_its_dotted_key(connect):
+    wrong = Component(KD.target, {"weight": -1.0})
+    with pytest.raises(ValueError, match=r"^loss\.kd\.weight: must be >= 0, got -1\.0"):
+        connect({"kd": wrong})
+
+
+@pytest.mark.parametrize("layers", [("hiden.0", "hidden.0"), ("hidden.0", "hiden.0")])
+def test_a_tap_that_does_not_exist_is_named_with_its_term_and_the_nearest(connect, layers):
+    with pytest.raises(ValueError, match=r"^loss\.hint: .*'hiden\.0'.*nearest are 'hidden\.0'"):
+        connect({"ce": CE, "hint": hint(*layers)})
