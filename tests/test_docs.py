@@ -22,7 +22,9 @@ OF_THE_EXAMPLE = "logit_mse"  # not in the package, so the command line does not
 
 
 def fences(page, language):
-    return [body for kind, body in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+    """The bodies of the code fences of a page that name this language; "" for those that name none."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [body for kind, body in found if kind == language]
 
 
 def commands():
@@ -35,7 +37,7 @@ def commands():
                     yield pytest.param(words[1:], id=f"{page.stem}: {' '.join(words[1:])}")
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_every_command_of_the_documentation_is_sound(words):
     first = words[0] if words else ""
     if first in ("ui", "--help") or first in HYDRA_FLAGS:
@@ -47,9 +49,8 @@ def test_every_command_of_the_documentation_is_sound(words):
 
 def test_every_make_target_of_the_documentation_exists():
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    used = {
-        name for page in PAGES for name in re.findall(r"\bmake ([a-z][a-z-]*)\s*(?:#|`|$)", page.read_text(), re.M)
-    }
+    use = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
+    used = {name for page in PAGES for name in use.findall(page.read_text(encoding="utf-8"))}
     assert {"demo", "test"} <= used <= targets
 
 

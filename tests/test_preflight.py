@@ -85,7 +85,7 @@ def loss_module(monkeypatch):
             raise NotImplementedError
 
     module = ModuleType("distill_lab.losses.hint")
-    module.Hint, module.Module = Hint, nn.Identity
+    module.Hint, module.Module, module.NoNetwork = Hint, nn.Identity, dict
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
 
@@ -198,8 +198,8 @@ def test_a_tap_that_exists_is_no_problem(loss_module):
 def test_what_is_no_loss_or_no_network_is_refused(loss_module):
     [problem] = problems(loss={"x": Component(f"{loss_module}.Module")})
     assert problem == f"loss.x._target_: must be a loss term, got '{loss_module}.Module'."
-    [problem] = problems(teachers=(fake(),))
-    assert problem.startswith("teacher._target_: must be a network, got 'distill_lab.data.fake")
+    [problem] = problems(teachers=(Component(f"{loss_module}.NoNetwork"),))
+    assert problem == f"teacher._target_: must be a network, got '{loss_module}.NoNetwork'."
 
 
 def test_nothing_is_allocated_and_no_random_number_is_drawn():

@@ -95,7 +95,7 @@ def _save(page: Page, name: str) -> None:
     page.screenshot(path=path)
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise SystemExit(f"{name} has {size} bytes, more than {MAX_BYTES}; make the window smaller.")
+        raise SystemExit(f"{name}: {size} bytes, more than {MAX_BYTES}; make the window smaller.")
     print(f"{path.relative_to(HERE.parents[1])}: {size // 1000} kB")
 
 

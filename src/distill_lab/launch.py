@@ -97,13 +97,13 @@ def check_everything() -> int:
     return len(choices)
 
 
-def run_job(parts: Parts, overrides: Sequence[str], job: int | None = None) -> Done:
+def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
     """Run the workflow of one checked run, then as many refinement rounds as it asks for.
 
     Args:
         parts: the checked run.
-        overrides: it was made from; they name the run and are what a proposal is added to.
-        job: number in the sweep, or None.
+        overrides: it was made from; they are what a proposal is added to.
+        name: of the run in MLflow; None: from the config, or made of the overrides.
     """
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.refine import refine
@@ -112,9 +112,9 @@ def run_job(parts: Parts, overrides: Sequence[str], job: int | None = None) -> D
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     tags = {"overrides": " ".join(overrides)}
-    if job is not None:
-        tags["job"] = str(job)
-    name = parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
+    if tracking.job is not None:
+        tags["job"] = str(tracking.job)
+    name = name or parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
     print(f"\n{name}")
     done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
     if parts.evaluation.refine.rounds > 0:

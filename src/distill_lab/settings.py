@@ -185,9 +185,10 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where MLflow keeps runs. `sweep_run_id` is set by a sweep for its jobs."""
+    """Where MLflow keeps runs. `sweep_run_id` and `job` are set by a sweep for its jobs."""
 
     uri: str
     artifact_location: str | None
     experiment: str
     sweep_run_id: str | None
+    job: int | None

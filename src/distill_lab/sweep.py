@@ -7,20 +7,23 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distill_lab.config.compose import jobs, read
+from distill_lab.config.compose import jobs
+from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError
 from distill_lab.launch import checked, run_job
 from distill_lab.naming import short_key, short_name
 
-PARENT = "tracking.sweep_run_id"
+JOBS = "jobs.json"
 Launch = Callable[[list[str], Callable[[Any], None]], None]
 
 
 def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     """Check all jobs, run them under one run, sum them up.
 
-    Jobs whose config is wrong are named at the start and counted as failed; the others run.
+    Jobs whose config is wrong are named at the start and counted as failed; the others run. Hydra is
+    asked to launch job numbers; each job reads its overrides from the sweep's run, so that it finds
+    them wherever the launcher puts it.
 
     Args:
         overrides: of the whole sweep, with comma-separated values.
@@ -32,48 +35,56 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     Raises:
         ConfigError: no job's config is right; nothing was started.
     """
-    asked = _jobs(overrides)
+    request = read(overrides)
+    if request.problems:
+        raise ConfigError(request.problems)
+    asked = jobs(overrides)
     parts, wrong = _checked(asked)
-    first = next(iter(parts.values()))
 
     from distill_lab.sweep_summary import summarise
     from distill_lab.tracking.store import Store
 
+    first = next(iter(parts.values()))
     keys = swept_keys(asked)
+    names = [short_name([f"{k}={split(job)[k]}" for k in keys if k in split(job)]) for job in asked]
     tracking = first.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    name = (
-        first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}, {len(asked)} jobs"
-    )
+    name = first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}"
     tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
-    with store.start(name, tags) as run:
+    with store.start(f"{name}, {len(asked)} jobs", tags) as run:
         run.log_params(_values(asked, keys))
-        launch([*overrides, f"{PARENT}={run.id}"], sweep_job)
-        text, num_failed = summarise(store, run, asked, keys, wrong)
+        run.log_json({str(n): [names[n], job] for n, job in enumerate(asked)}, JOBS)
+        print(f"\n{name}, {len(asked)} jobs")
+        numbers = ",".join(str(number) for number in sorted(parts))
+        handed_on = [text for text in overrides if _is_for_launcher(text)]
+        own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={numbers}"]
+        launch([*handed_on, *own], sweep_job)
+        text, num_failed = summarise(store, run, asked, names, keys, wrong)
     print(text)
-    print(
-        f"\nSweep   {run.id} in {tracking.uri}\nLook    make ui   (MLflow UI on http://127.0.0.1:5000)"
-    )
+    print(f"\nSweep   {run.id} in {tracking.uri}")
+    print("Look    make ui   (MLflow UI on http://127.0.0.1:5000)")
     return 1 if num_failed else 0
 
 
 def sweep_job(cfg: Any) -> None:
     """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker.
 
-    A job that fails must not take the others with it: its run is already marked FAILED, the
-    summary lists it, and this returns.
+    A job that fails must not take the others with it: its run is already marked FAILED, the summary
+    lists it, and this returns.
     """
-    from hydra.core.hydra_config import HydraConfig
+    from distill_lab.tracking.store import Store
 
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    own = [text for text in overrides if not text.startswith(f"{PARENT}=")]
+    tracking = cfg.tracking
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    name, overrides = store.read_json(tracking.sweep_run_id, JOBS)[str(tracking.job)]
+    own = [f"tracking.sweep_run_id={tracking.sweep_run_id}", f"tracking.job={tracking.job}"]
     try:
-        run_job(checked(overrides), own, job=hydra.job.num)
+        run_job(checked([*overrides, *own]), overrides, name)
     except DistillLabError as error:
-        print(f"\nJob {hydra.job.num} failed: {error}", file=sys.stderr)
+        print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)
     except Exception:
-        print(f"\nJob {hydra.job.num} failed:\n{traceback.format_exc()}", file=sys.stderr)
+        print(f"\nJob {tracking.job} ({name}) failed:", file=sys.stderr)
+        traceback.print_exc()
 
 
 def swept_keys(asked: list[list[str]]) -> list[str]:
@@ -94,11 +105,8 @@ def split(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in overrides)}
 
 
-def _jobs(overrides: Sequence[str]) -> list[list[str]]:
-    request = read(overrides)
-    if request.problems:
-        raise ConfigError(request.problems)
-    return jobs(overrides)
+def _is_for_launcher(text: str) -> bool:
+    return text.lstrip("+~").startswith(("hydra", "tracking"))
 
 
 def _checked(asked: list[list[str]]) -> tuple[dict[int, Parts], dict[int, str]]:

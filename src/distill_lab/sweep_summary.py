@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_lab.naming import short_key, short_name, short_value
+from distill_lab.naming import short_key, short_value
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
 from distill_lab.report.html import Section, page
@@ -16,7 +16,12 @@ Rows = list[dict[str, Cell]]
 
 
 def summarise(
-    store: Store, run: TrackedRun, asked: list[list[str]], keys: list[str], wrong: dict[int, str]
+    store: Store,
+    run: TrackedRun,
+    asked: list[list[str]],
+    names: list[str],
+    keys: list[str],
+    wrong: dict[int, str],
 ) -> tuple[str, int]:
     """Log table, plots and best job on the sweep's run.
 
@@ -24,6 +29,7 @@ def summarise(
         store: where the jobs' runs are.
         run: of the sweep.
         asked: overrides of each job.
+        names: short name of each job.
         keys: the swept keys.
         wrong: job number -> why it could not start.
 
@@ -32,7 +38,7 @@ def summarise(
     """
     records = {int(r.tags["job"]): r for r in store.children(run.id) if "job" in r.tags}
     rows = [
-        _row(number, overrides, keys, records.get(number), wrong.get(number))
+        _row(number, names[number], overrides, keys, records.get(number), wrong.get(number))
         for number, overrides in enumerate(asked)
     ]
     done = [row for row in rows if row["status"] == "FINISHED"]
@@ -90,10 +96,15 @@ def _seeds(done: Rows, keys: list[str]) -> Rows:
 
 
 def _row(
-    number: int, overrides: list[str], keys: list[str], record: RunSummary | None, wrong: str | None
+    number: int,
+    name: str,
+    overrides: list[str],
+    keys: list[str],
+    record: RunSummary | None,
+    wrong: str | None,
 ) -> dict[str, Cell]:
     given = dict(text.partition("=")[::2] for text in overrides)
-    row: dict[str, Cell] = {"job": number, "name": short_name(overrides)}
+    row: dict[str, Cell] = {"job": number, "name": name}
     row["status"] = record.status if record else "NOT STARTED"
     row |= {key: _cell(given.get(key, "")) for key in keys}
     metrics = record.metrics if record else {}

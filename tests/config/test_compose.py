@@ -164,6 +164,11 @@ def test_jobs_are_all_combinations_the_last_key_fastest():
     ]
 
 
+def test_a_list_in_the_place_of_a_grid_can_be_swept_and_can_stand_beside_a_sweep():
+    assert jobs(["student.widths=[8],[9]"]) == [["student.widths=[8]"], ["student.widths=[9]"]]
+    assert jobs(["student.widths=[8]", "seed=1,2"])[1] == ["student.widths=[8]", "seed=2"]
+
+
 def test_an_experiment_is_found_in_the_working_directory_and_may_bring_its_own_sweep(workdir):
     (workdir / "experiments/mine").mkdir(parents=True)
     (workdir / "experiments/mine/paper.yaml").write_text("title: not an experiment")

@@ -62,9 +62,7 @@ def served(folder: Path) -> Iterator[str]:
 def browser_page(width: int = 1400, height: int = 900) -> Iterator[Page]:
     """Open an empty page."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS
-        )
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": width, "height": height})
         page.add_init_script(NO_ASSISTANT)
         page.set_default_timeout(30_000)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -83,9 +85,10 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
         ConfigError: the request cannot be composed.
     """
     parser = OverridesParser.create()
-    single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
+    chosen = [text for text in overrides if not _is_value(text) or key_of(text).startswith("hydra")]
+    single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with _hydra():
             cfg = hydra_compose("config", overrides=single, return_hydra_config=True)
     except REFUSALS as error:
         raise ConfigError([_reason(error)]) from error
@@ -100,8 +103,18 @@ def plain(cfg: Any) -> dict[str, Any]:
     return values
 
 
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Start Hydra, unless this is a job of a sweep, in which it runs already."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+
+
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with _hydra():
         return plain(hydra_compose("config", overrides=list(overrides)))
 
 

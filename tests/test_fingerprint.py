@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+import distill_lab
+from distill_lab import fingerprint as fingerprint_module
+from distill_lab.config.check import build
+from distill_lab.config.compose import compose
+from distill_lab.fingerprint import fingerprint, source_hash, targets
+from distill_lab.workflow import STAGES, fingerprints
+
+ALL = {stage.name for stage in STAGES}
+MLPS = ["architecture@teacher=mlp_teacher", "architecture@student=mlp_student"]
+AFTER_DESIGN = {"4 loss", "5 control", "5 train", "6 evaluate"}
+PACKAGE = Path(distill_lab.__file__).parent
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the name we look at, `a` importing `b` importing `c`; returns a writer."""
+    root = tmp_path / "probe_package"
+
+    def write(name, text):
+        root.mkdir(exist_ok=True)
+        (root / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        fingerprint_module._path.cache_clear()
+        fingerprint_module._parsed.cache_clear()
+        return source_hash(["probe_package.a"])
+
+    monkeypatch.setattr(fingerprint_module, "PACKAGE", "probe_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "probe_package", raising=False)
+    write("__init__", "")
+    write("c", "X = 1\n")
+    write("b", "from probe_package.c import X\n")
+    write("a", "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n")
+    yield write
+    fingerprint_module._path.cache_clear()
+    fingerprint_module._parsed.cache_clear()
+
+
+A = "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a comment\n" + A,
+        '"""A module."""\n' + A,
+        A.replace("    return", '    """Return one."""\n    return'),
+        A.replace("return 1", "return  (1)  # one"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(package, text):
+    assert package("a", text) == package("a", A)
+
+
+@pytest.mark.parametrize(
+    "text", [A.replace("1", "2"), A.replace("def f", "def g"), A + "X = 'text'\n", ""]
+)
+def test_code_counts(package, text):
+    assert package("a", text) != package("a", A)
+
+
+def test_imports_are_followed_to_the_end(package):
+    before = package("a", A)
+    assert package("c", "X = 2\n") != before
+    assert package("c", "X = 1  # the same\n") == before
+
+
+def test_imports_inside_functions_are_followed(package):
+    package("a", "def f():\n    from probe_package.b import X\n    return X\n")
+    before = package("c", "X = 1\n")
+    assert package("c", "X = 2\n") != before
+
+
+def test_an_import_loop_ends(package):
+    before = package("c", "import probe_package.a\n")
+    assert package("c", "import probe_package.a\nX = 1\n") != before
+
+
+def test_a_file_that_nothing_imports_does_not_count(package):
+    before = package("a", A)
+    assert package("d", "X = 1\n") == before
+
+
+TYPES = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from probe_package import d\n"
+
+
+def test_what_only_a_type_checker_imports_is_not_followed(package):
+    package("d", "X = 1\n")
+    before = package("a", TYPES + A)
+    assert package("d", "X = 2\n") == before
+    assert package("a", TYPES.replace("import d", "import e") + A) == before
+
+
+def test_the_other_branch_of_type_checking_is_code(package):
+    package("d", "X = 1\n")
+    before = package("a", TYPES + "else:\n    d = 3\n" + A)
+    assert package("a", TYPES + "else:\n    d = 4\n" + A) != before
+
+
+def test_the_order_of_keys_does_not_matter_but_that_of_items_does():
+    assert fingerprint({"a": 1, "b": {"c": 2, "d": 3}}) == fingerprint(
+        {"b": {"d": 3, "c": 2}, "a": 1}
+    )
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+    assert fingerprint(1, 2) != fingerprint([1, 2])
+    assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
+    assert fingerprint({"a": None}) != fingerprint({})
+
+
+def test_a_known_fingerprint_stays_what_it_is():
+    # sha256sum of the text [{"a": 1}]
+    known = "2696610e78752a9e7bd0c4b0404b2fb01a41a19bf23c9b8efa066811c8555d6b"
+    assert fingerprint({"a": 1}) == known
+
+
+def test_targets_are_the_modules_of_all_components_at_any_depth():
+    tree = {"_target_": "a.b.C", "x": {"y": {"_target_": "d.E"}}, "z": [1], "w": {"_target_": 3}}
+    assert list(targets(tree)) == ["a.b", "d"]
+
+
+@pytest.fixture(scope="module")
+def default():
+    return compose(MLPS)
+
+
+def changed_by(default, key, value, data="d"):
+    config = deepcopy(default)
+    *path, last = key.split(".")
+    node = config
+    for name in path:
+        node = node[name]
+    assert node[last] != value
+    node[last] = value
+    before, after = fingerprints(build(default), "d"), fingerprints(build(config), data)
+    changed = {name for name in ALL if before[name].same_code != after[name].same_code}
+    assert changed == {name for name in ALL if before[name].any_code != after[name].any_code}
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("temperature.value", 2.0, {"4 loss", "5 train", "6 evaluate"}),
+        ("loss.kd.weight", 0.5, {"4 loss", "5 train", "6 evaluate"}),
+        ("regime.lr", 0.5, {"5 control", "5 train", "6 evaluate"}),
+        ("evaluation.num_bins", 3, {"6 evaluate"}),
+        ("evaluation.refine.rounds", 3, set()),
+        ("design.pick", "proxy", {"3 student", *AFTER_DESIGN}),
+        ("knowledge.num_samples", 64, ALL - {"1 teacher"}),
+        ("student.dropout", 0.5, ALL - {"1 teacher"}),
+        ("seed", 1, ALL - {"1 teacher"}),
+        ("teacher.dropout", 0.5, ALL),
+        ("selection.regime.lr", 0.5, ALL),
+        ("hardware.precision", "bf16-mixed", ALL),
+        ("hardware.threads", 1, set()),
+        ("tracking.uri", "sqlite:///other.db", set()),
+        ("tracking.experiment", "other", set()),
+        ("name", "other", set()),
+        ("reuse", "off", set()),
+    ],
+)
+def test_a_key_changes_the_stages_that_it_can_change_the_result_of(default, key, value, stages):
+    assert changed_by(default, key, value) == stages
+
+
+def test_other_data_change_every_stage(default):
+    assert changed_by(default, "name", "other", data="other") == ALL
+
+
+PRINT = """
+import sys
+from distill_lab.config.check import build
+from distill_lab.config.compose import compose
+from distill_lab.workflow import fingerprints
+for name, prints in fingerprints(build(compose(sys.argv[1:])), "d").items():
+    print(name, prints.same_code, prints.any_code, sep="|")
+"""
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package that can be edited; returns its folder."""
+    root = tmp_path_factory.mktemp("copy")
+    shutil.copytree(PACKAGE, root / "src/distill_lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE.parents[1] / "conf", root / "conf")
+    return root
+
+
+def printed(root):
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT, *MLPS],
+        env={"PYTHONPATH": str(root / "src"), "PATH": "/usr/bin:/bin"},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {line.split("|")[0]: line.split("|")[1:] for line in done.stdout.splitlines()}
+
+
+@pytest.fixture(scope="module")
+def printed_before(copied):
+    return printed(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("losses/kd.py", {"4 loss", "5 train", "6 evaluate"}),
+        ("models/mlp.py", ALL),
+        ("data/digits.py", ALL),
+        ("temperature.py", {"4 loss", "5 train", "6 evaluate"}),
+        ("losses/label_smoothing.py", set()),
+        ("losses/new_one.py", set()),
+        ("models/cifar_resnet.py", set()),
+        ("report/html.py", {"6 evaluate"}),
+        ("cli.py", set()),
+    ],
+)
+def test_an_edited_file_changes_the_stages_that_reach_it(copied, printed_before, file, stages):
+    path = copied / "src/distill_lab" / file
+    text = path.read_text() if path.exists() else None
+    try:
+        path.write_text((text or "") + "\nEDITED = True\n")
+        after = printed(copied)
+    finally:
+        path.write_text(text) if text is not None else path.unlink()
+    assert set(after) == ALL
+    assert {name for name in ALL if after[name][0] != printed_before[name][0]} == stages
+    assert all(after[name][1] == printed_before[name][1] for name in ALL)
