@@ -1,53 +1,52 @@
 from __future__ import annotations
 
-import importlib
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 
-import distill_lab
 from distill_lab import fingerprint as fingerprint_module
 from distill_lab.config.check import build
 from distill_lab.config.compose import compose
-from distill_lab.fingerprint import fingerprint, source_hash, targets
+from distill_lab.fingerprint import FOLDER, fingerprint, source_hash, targets
 from distill_lab.workflow import STAGES, fingerprints
 
 ALL = {stage.name for stage in STAGES}
 MLPS = ["architecture@teacher=mlp_teacher", "architecture@student=mlp_student"]
+A = "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n"
 AFTER_DESIGN = {"4 loss", "5 control", "5 train", "6 evaluate"}
-PACKAGE = Path(distill_lab.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    """Source files are read once per process; these tests edit them."""
+    yield
+    forget()
+
+
+def forget():
+    fingerprint_module._path.cache_clear()
+    fingerprint_module._parsed.cache_clear()
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of the name we look at, `a` importing `b` importing `c`; returns a writer."""
     root = tmp_path / "probe_package"
+    root.mkdir()
+    monkeypatch.setattr(fingerprint_module, "PACKAGE", root.name)
+    monkeypatch.setattr(fingerprint_module, "FOLDER", root)
 
     def write(name, text):
-        root.mkdir(exist_ok=True)
         (root / f"{name}.py").write_text(text)
-        importlib.invalidate_caches()
-        fingerprint_module._path.cache_clear()
-        fingerprint_module._parsed.cache_clear()
+        forget()
         return source_hash(["probe_package.a"])
 
-    monkeypatch.setattr(fingerprint_module, "PACKAGE", "probe_package")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "probe_package", raising=False)
     write("__init__", "")
     write("c", "X = 1\n")
     write("b", "from probe_package.c import X\n")
-    write("a", "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n")
-    yield write
-    fingerprint_module._path.cache_clear()
-    fingerprint_module._parsed.cache_clear()
-
-
-A = "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n"
+    write("a", A)
+    return write
 
 
 @pytest.mark.parametrize(
@@ -178,40 +177,12 @@ def test_other_data_change_every_stage(default):
     assert changed_by(default, "name", "other", data="other") == ALL
 
 
-PRINT = """
-import sys
-from distill_lab.config.check import build
-from distill_lab.config.compose import compose
-from distill_lab.workflow import fingerprints
-for name, prints in fingerprints(build(compose(sys.argv[1:])), "d").items():
-    print(name, prints.same_code, prints.any_code, sep="|")
-"""
-
-
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """A copy of the package that can be edited; returns its folder."""
-    root = tmp_path_factory.mktemp("copy")
-    shutil.copytree(PACKAGE, root / "src/distill_lab", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(PACKAGE.parents[1] / "conf", root / "conf")
-    return root
-
-
-def printed(root):
-    done = subprocess.run(
-        [sys.executable, "-c", PRINT, *MLPS],
-        env={"PYTHONPATH": str(root / "src"), "PATH": "/usr/bin:/bin"},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return {line.split("|")[0]: line.split("|")[1:] for line in done.stdout.splitlines()}
-
-
-@pytest.fixture(scope="module")
-def printed_before(copied):
-    return printed(copied)
+    """A copy of the package's sources that can be edited."""
+    folder = tmp_path_factory.mktemp("copy") / "distill_lab"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -228,14 +199,19 @@ def printed_before(copied):
         ("cli.py", set()),
     ],
 )
-def test_an_edited_file_changes_the_stages_that_reach_it(copied, printed_before, file, stages):
-    path = copied / "src/distill_lab" / file
+def test_an_edited_file_changes_the_stages_that_reach_it(
+    default, copied, monkeypatch, file, stages
+):
+    monkeypatch.setattr(fingerprint_module, "FOLDER", copied)
+    path = copied / file
     text = path.read_text() if path.exists() else None
+    forget()
+    before = fingerprints(build(default), "d")
     try:
         path.write_text((text or "") + "\nEDITED = True\n")
-        after = printed(copied)
+        forget()
+        after = fingerprints(build(default), "d")
     finally:
         path.write_text(text) if text is not None else path.unlink()
-    assert set(after) == ALL
-    assert {name for name in ALL if after[name][0] != printed_before[name][0]} == stages
-    assert all(after[name][1] == printed_before[name][1] for name in ALL)
+    assert {name for name in ALL if after[name].same_code != before[name].same_code} == stages
+    assert all(after[name].any_code == before[name].any_code for name in ALL)

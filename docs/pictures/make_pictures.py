@@ -36,9 +36,9 @@ def main() -> None:
         folder = Path(scratch)
         subprocess.run([sys.executable, "-m", "distill_lab", *SWEEP], cwd=folder, check=True)
         sweep, best = _runs(folder)
-        with served(folder) as address, browser_page(1280, 560) as page:
+        with served(folder) as address, browser_page(1500, 640) as page:
             _photograph_sweep(page, address, sweep)
-            page.set_viewport_size({"width": 1280, "height": 900})
+            page.set_viewport_size({"width": 1500, "height": 900})
             _photograph_report(page, address, best)
 
 
@@ -76,6 +76,7 @@ def _photograph_sweep(page: Page, address: str, sweep: Run) -> None:
         f"?workflowType=machine_learning&viewStateShareKey={VIEW}"
     )
     page.get_by_text("temperature.").first.wait_for()
+    page.get_by_role("alert").get_by_role("button").last.click()  # what a shared view is
     page.wait_for_timeout(3000)  # the table is drawn in several steps
     _save(page, "sweep.png")
 

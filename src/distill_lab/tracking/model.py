@@ -6,6 +6,7 @@ import mlflow
 import mlflow.pytorch
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from torch import Tensor, nn
 
@@ -49,8 +50,11 @@ def log_model(
 
 
 def _register(client: MlflowClient, name: str, source: str, run_id: str) -> str:
-    if not client.search_registered_models(f"name = '{name}'"):
+    try:
         client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # perhaps by a job beside this one
+            raise
     model_id = source.rpartition("/")[2]
     version = client.create_model_version(name, source, run_id=run_id, model_id=model_id)
     return f"models:/{name}/{version.version}"

@@ -51,10 +51,10 @@ class Store:
 
     def __init__(self, uri: str, experiment: str, artifact_location: str | None) -> None:
         _quiet()
-        self.uri = uri
+        self.uri = _absolute_store(uri)
         self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
         try:
-            self.client = MlflowClient(tracking_uri=uri)
+            self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment_id = self._experiment(experiment, artifact_location)
         except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
             reason = " ".join(str(error).split())
@@ -200,6 +200,12 @@ def _absolute(location: str | None) -> str | None:
     if location is None or "://" in location:
         return location
     return Path(location).resolve().as_uri()
+
+
+def _absolute_store(uri: str) -> str:
+    """Return a relative SQLite path as an absolute one: MLflow remembers stores by their URI."""
+    prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path else uri
 
 
 def _quiet() -> None:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from distill_lab import launch
+from distill_lab.config.compose import compose
+from distill_lab.errors import ConfigError
+from distill_lab.launch import check_everything, checked, deep_problems, run_job
+
+
+def test_checked_gives_the_parts_of_the_run():
+    parts = checked(["data=fake", "seed=3", "loss=[kd]", "temperature.value=2"])
+    assert parts.seed == 3
+    assert parts.data.info.name == "fake"
+    assert list(parts.loss) == ["kd"]
+    assert parts.temperature.args == {"value": 2}
+
+
+def test_faults_of_every_kind_come_in_one_error():
+    with pytest.raises(ConfigError) as caught:
+        checked(["=3", "data=dgits", "seed=1,2", "regime.lr=-1", "loss.kd.weight=-1", "~bogus"])
+    assert str(caught.value).startswith("The config has 6 problems:\n  ")
+    assert len(str(caught.value).splitlines()) == 7
+
+
+def test_a_fault_in_one_part_does_not_hide_those_of_the_others():
+    config = compose(["data.validation_fraction=2", "loss.ce.weight=-1"])
+    config["student"]["dropout"] = "high"
+    found = deep_problems(config, ["student.dropout: must be float, got 'high'."])
+    assert [problem.split(":")[0] for problem in found] == [
+        "data.validation_fraction",
+        "loss.ce.weight",
+    ]
+
+
+def test_the_budget_is_left_out_on_request():
+    config = compose(["design.max_parameters_fraction=0.000001"])
+    [problem] = deep_problems(config)
+    assert problem.startswith("design: none of the ")
+    assert deep_problems(config, budget=False) == []
+
+
+def test_torch_is_needed_only_where_an_override_that_looks_sound_touches_a_part():
+    needs = launch._needs_torch
+    assert not needs(["++temprature.value=1"], ["temprature: there is no such section."])
+    assert not needs(["++student.widht=1"], ["student.widht: MLP takes no such argument."])
+    assert not needs(["++regime.lr=-1"], ["regime.lr: must be > 0, got -1."])
+    assert needs(["++student.widths=[0]"], ["sed: there is no such section."])
+    assert needs(["data=mnist"], ["sed: there is no such section."])
+
+
+def test_every_wrong_option_is_named_with_the_choice_that_shows_it(workdir, monkeypatch):
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments/bad.yaml").write_text(
+        "# @package _global_\nregime: {epochs: 0, lr: x}\n"
+    )
+    monkeypatch.setattr(
+        launch, "groups", lambda: {"data": ["fake"], "temperature": ["no"], "experiments": ["bad"]}
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_everything()
+    first, second = caught.value.problems
+    assert first.startswith("with temperature=no: ")
+    assert second.startswith("with experiments=bad: regime.lr: must be float")
+
+
+class FakeStore:
+    def __init__(self, *where):
+        self.where = where
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What `run_job` hands to the workflow and the refinement, in order."""
+    made = []
+
+    def run(*args):
+        made.append(args)
+        return "done"
+
+    def refine(*args):
+        made.append(args)
+        return "refined"
+
+    monkeypatch.setattr("distill_lab.tracking.store.Store", FakeStore)
+    monkeypatch.setattr("distill_lab.workflow.run", run)
+    monkeypatch.setattr("distill_lab.refine.refine", refine)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("overrides", "given", "name"),
+    [
+        ([], None, "digits, defaults"),
+        (["seed=2", "temperature.value=8"], None, "seed=2 temperature=8"),
+        (["name=mine", "seed=2"], None, "mine"),
+        (["name=mine", "seed=2"], "from the sweep", "from the sweep"),
+    ],
+)
+def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, overrides, given, name):
+    assert run_job(checked(overrides), overrides, given) == "done"
+    [(_, store, run_name, tags, parent)] = calls
+    assert run_name == name
+    assert tags == {"overrides": " ".join(overrides)}
+    assert parent is None
+    assert store.where == ("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+
+
+def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
+    run_job(checked(["tracking.sweep_run_id=abc", "tracking.job=4"]), ["seed=1"])
+    [(_, _, _, tags, parent)] = calls
+    assert tags == {"overrides": "seed=1", "job": "4"}
+    assert parent == "abc"
+
+
+def test_refinement_follows_where_rounds_are_asked_for(calls):
+    parts = checked(["evaluation.refine.rounds=2"])
+    assert run_job(parts, ["seed=1"]) == "refined"
+    done, _, overrides, rounds, check = calls[1]
+    assert (done, overrides, rounds) == ("done", ["seed=1"], 2)
+    assert check is checked

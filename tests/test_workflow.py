@@ -1,0 +1,298 @@
+"""The six stages together, on the fake dataset: what is tracked, what is reused, what fails how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill_lab import workflow
+from distill_lab.errors import RunError
+from distill_lab.launch import checked, run_job
+from distill_lab.stages.handoffs import (
+    CONTROL,
+    DISTILLED,
+    TEACHER,
+    Report,
+    from_plain,
+    to_plain,
+)
+from distill_lab.tracking.store import Store
+from distill_lab.workflow import STAGES
+
+NAMES = [stage.name for stage in STAGES]
+QUICK = [
+    "data=fake",
+    "regime.epochs=2",
+    "selection.regime.epochs=2",
+    "knowledge.student_epochs=1",
+    "knowledge.num_samples=64",
+    "design.latency_repeats=3",
+    "evaluation.latency_repeats=3",
+    "student.widths={grid: [[8], [16], [900]]}",
+    "teacher.channels={grid: [[4, 8], [8, 16]]}",
+    "hardware.threads=1",
+]
+MEASURED = ("latency", "seconds")  # metrics that differ from run to run
+
+
+def go(*overrides):
+    given = [*QUICK, *overrides]
+    parts = checked(given)
+    return run_job(parts, given)
+
+
+def store_of():
+    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+
+
+def stages_of(store, run_id):
+    return {record.tags["stage"]: record for record in store.children(run_id)}
+
+
+def steady(metrics):
+    return {k: v for k, v in metrics.items() if not any(word in k for word in MEASURED)}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A working directory in which one default workflow has run; tests may add runs, not remove."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def first(home):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        return go()
+
+
+@pytest.fixture
+def here(home, first, monkeypatch):
+    monkeypatch.chdir(home)
+    return first
+
+
+def test_every_stage_is_a_finished_child_with_tags_params_metrics_and_handoff(here):
+    store = store_of()
+    children = stages_of(store, here.run_id)
+    assert list(children) == NAMES
+    for stage in STAGES:
+        record = children[stage.name]
+        assert record.status == "FINISHED"
+        for tag in ("fingerprint", "seed", "data_checksum", "version.torch", "version.mlflow"):
+            assert record.tags[tag], (stage.name, tag)
+        assert record.tags["mlflow.source.git.commit"]
+        assert record.metrics, stage.name
+        params = store.client.get_run(record.id).data.params
+        for section in stage.reads:
+            assert any(key.split(".")[0] == section for key in params), (stage.name, section)
+        handoff = from_plain(stage.handoff, store.read_json(record.id, "handoff.json"))
+        assert to_plain(handoff) == store.read_json(record.id, "handoff.json")
+        inputs = store.client.get_run(record.id).inputs.dataset_inputs
+        assert inputs[0].dataset.digest in record.tags["data_checksum"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "paths"),
+    [
+        ("1 teacher", ["leaderboard.csv", "curves.png", "weights/teacher_1.safetensors"]),
+        ("2 knowledge", ["softness.png", "softness.csv", "cka.png", "probes.csv", "pairs.csv"]),
+        ("3 student", ["candidates.csv", "pareto.png"]),
+        ("4 loss", ["terms.csv"]),
+        ("5 control", ["weights/control.safetensors", "validation.png"]),
+        ("5 train", ["weights/student.safetensors", "training_loss.png", "validation.png"]),
+        ("6 evaluate", ["report.html", "table.csv", "confusion.png", "reliability.png"]),
+    ],
+)
+def test_stages_leave_their_tables_and_plots(here, stage, paths):
+    store = store_of()
+    record = stages_of(store, here.run_id)[stage]
+    for path in paths:
+        assert store.fetch(record.id, path).stat().st_size > 0
+
+
+def test_workflow_run_carries_the_config_the_few_metrics_and_the_report(here):
+    store = store_of()
+    data = store.client.get_run(here.run_id).data
+    assert data.params["temperature.value"] == "4.0"
+    assert data.params["regime.epochs"] == "2"
+    assert data.params["loss.kd"] == "distill_lab.losses.kd.KD"
+    assert data.metrics == pytest.approx(here.report.metrics)
+    assert "student distilled" in store.fetch(here.run_id, "report.html").read_text()
+
+
+def test_budget_keeps_the_largest_student_within_forty_percent(here):
+    store = store_of()
+    design = store.read_json(stages_of(store, here.run_id)["3 student"].id, "handoff.json")
+    teacher = here.report.row(TEACHER).cost.parameters
+    assert design["architecture"]["args"]["widths"] == [16]
+    assert design["cost"]["parameters"] <= 0.4 * teacher
+    assert (design["num_in_budget"], design["num_candidates"]) == (2, 3)
+
+
+def test_report_puts_teacher_control_and_student_side_by_side(here):
+    rows = {row.name: row for row in here.report.rows}
+    assert list(rows) == [TEACHER, CONTROL, DISTILLED]
+    assert rows[TEACHER].agreement == 1
+    assert rows[TEACHER].kl_to_teacher == pytest.approx(0, abs=1e-6)
+    assert rows[CONTROL].cost.parameters == rows[DISTILLED].cost.parameters
+    kept = rows[DISTILLED].scores.accuracy / rows[TEACHER].scores.accuracy
+    assert here.report.metrics["kept/accuracy"] == pytest.approx(kept)
+
+
+def test_same_command_again_reuses_every_stage_and_trains_nothing(here, monkeypatch):
+    monkeypatch.setattr(workflow._Flow, "_do", lambda self, stage: pytest.fail(stage.name))
+    again = go()
+    assert again.reused == NAMES
+    assert again.report == here.report
+    children = stages_of(store_of(), again.run_id)
+    assert {record.tags["reused_from"] for record in children.values()} == {
+        record.id for record in stages_of(store_of(), here.run_id).values()
+    }
+    for name, record in stages_of(store_of(), here.run_id).items():
+        assert children[name].metrics == record.metrics
+
+
+def test_same_run_in_a_fresh_store_gives_the_same_numbers(here, workdir):
+    again = go()
+    assert again.reused == []
+    assert steady(again.report.metrics) == steady(here.report.metrics)
+
+
+@pytest.mark.parametrize(
+    ("change", "done_again"),
+    [
+        ("temperature.value=2", ["4 loss", "5 train", "6 evaluate"]),
+        ("regime.lr=0.02", ["5 control", "5 train", "6 evaluate"]),
+        ("evaluation.num_bins=5", ["6 evaluate"]),
+        ("evaluation.goal_compute_saved=0.5", ["6 evaluate"]),
+        ("name=other", []),
+        ("design.max_parameters_fraction=0.9", NAMES[2:]),
+    ],
+)
+def test_a_change_runs_its_stage_and_those_after_it_and_nothing_before(here, change, done_again):
+    done = go(change)
+    assert [name for name in NAMES if name not in done.reused] == done_again
+
+
+def test_reuse_off_does_everything_again(here):
+    assert go("reuse=off").reused == []
+
+
+def test_any_code_reuses_what_other_code_made_and_same_code_does_not(here, monkeypatch):
+    monkeypatch.setattr(workflow, "source_hash", lambda modules: "edited")
+    assert go("reuse=any_code").reused == NAMES
+    assert go("reuse=same_code").reused == []
+
+
+def test_altered_weights_are_found_and_only_that_stage_is_done_again(workdir, capsys):
+    store_dir = go()
+    store = store_of()
+    control = stages_of(store, store_dir.run_id)["5 control"]
+    path = store.fetch(control.id, "weights/control.safetensors")
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    again = go()
+    assert [name for name in NAMES if name not in again.reused] == ["5 control"]
+    assert "was altered" in capsys.readouterr().out
+
+
+def test_a_diverging_training_fails_its_runs_and_the_next_start_goes_on_from_there(here):
+    with pytest.raises(RunError, match=r"epoch 0, batch \d+: .* is not finite"):
+        go("regime.lr=1e30", "regime.optimizer=sgd", "regime.clip_norm=null")
+    store = store_of()
+    failed = [
+        record
+        for record in store.client.search_runs([store.experiment_id])
+        if record.info.status == "FAILED"
+    ]
+    kinds = {record.data.tags["kind"]: record.data.tags for record in failed}
+    assert set(kinds) == {"workflow", "stage"}
+    assert "not finite" in kinds["stage"]["error"]
+    assert "not finite" in kinds["workflow"]["error"]
+
+
+def test_stopping_by_hand_marks_the_runs_killed(workdir, monkeypatch):
+    def stop(self, stage):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow._Flow, "_do", stop)
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    store = store_of()
+    statuses = [r.info.status for r in store.client.search_runs([store.experiment_id])]
+    assert statuses == ["KILLED"]
+
+
+def test_several_teachers_are_kept_and_measured(here):
+    done = go("selection.keep=2")
+    assert [row.name for row in done.report.rows] == [TEACHER, "teacher 2", CONTROL, DISTILLED]
+
+
+def test_distillation_alone_needs_no_cross_entropy(here):
+    assert "5 control" in go("loss=kd").reused
+
+
+def test_served_model_answers_with_the_numbers_of_the_report(here):
+    import mlflow
+
+    parts = checked(QUICK)
+    test = parts.data.load().test
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    model = mlflow.pyfunc.load_model(here.report.model)
+    logits = model.predict(test.inputs.numpy())
+    accuracy = float((logits.argmax(axis=1) == test.targets.numpy()).mean())
+    assert accuracy == pytest.approx(here.report.row(DISTILLED).scores.accuracy)
+    assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 1, 8, 8)
+
+
+class _Recorder:
+    """Parts that note which sections are read."""
+
+    SECTIONS = {"teachers": "teacher", "students": "student"}
+    FREE = ("data", "hardware", "config", "name", "reuse", "tracking")
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.seen = set()
+
+    def __getattr__(self, name):
+        self.seen.add(self.SECTIONS.get(name, name))
+        return getattr(self.parts, name)
+
+
+def test_a_stage_reads_no_section_that_its_fingerprint_leaves_out(workdir, monkeypatch):
+    """A stage that reads more than it declares would be reused when it must not be."""
+    read = {}
+    original = workflow._Flow._do
+
+    def watched(self, stage):
+        parts, recorder = self.parts, _Recorder(self.parts)
+        self.parts = recorder
+        original(self, stage)
+        self.parts = parts
+        read[stage.name] = recorder.seen - set(_Recorder.FREE)
+
+    monkeypatch.setattr(workflow._Flow, "_do", watched)
+    go("design.pick=proxy", "design.proxy_epochs=1")
+    by_name = {stage.name: stage for stage in STAGES}
+
+    def declared(name):
+        stage = by_name[name]
+        return set(stage.reads).union(*(declared(before) for before in stage.after))
+
+    for name in NAMES:
+        assert read[name] <= declared(name), name
+    assert all(read.values())
+
+
+def test_handoffs_survive_json(here):
+    plain = json.loads(json.dumps(to_plain(here.report)))
+    assert from_plain(Report, plain) == here.report
+
+
+def test_report_path_is_where_the_report_is(here):
+    assert Path(here.report_path).read_text().startswith("<!doctype html>")
