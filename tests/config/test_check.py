@@ -199,14 +199,12 @@ def test_seven_different_faults_are_reported_together_once_each():
 
 
 def test_faults_of_one_section_do_not_hide_each_other():
-    found = problems_with("regime.lr=-1", "regime.epochs=0", "regime.ema_decay=2", "regime.x=1")
-    assert [problem.split(":")[0] for problem in found] == ["regime.x"]
-    found = problems_with("regime.lr=-1", "regime.epochs=0", "regime.ema_decay=2")
-    assert sorted(problem.split(":")[0] for problem in found) == [
-        "regime.ema_decay",
-        "regime.epochs",
-        "regime.lr",
-    ]
+    keys = ["regime.lr=-1", "regime.epochs=0", "regime.keep=no", "regime.x=1", "~regime.momentum"]
+    keys += ["selection.regime.lr=x", "selection.keep=0", "selection.regime.epochs=0"]
+    found = problems_with(*keys)
+    assert sorted(problem.split(":")[0] for problem in found) == sorted(
+        text.strip("~").partition("=")[0] for text in keys
+    )
 
 
 def test_several_values_are_a_sweep_and_do_not_hide_other_faults():

@@ -12,6 +12,7 @@ MODULE = '''
 from abc import ABC
 from dataclasses import dataclass
 from somewhere import Tensor
+from distill_lab.losses.base import Loss
 
 raise ImportError("nobody may import this")
 
@@ -38,6 +39,14 @@ class Plain:
 class Base(ABC):
     def __init__(self, width: int) -> None:
         pass
+
+
+class Heir(Base):
+    constant: ClassVar[bool] = True
+
+
+class Term(Loss):
+    uses_teacher: ClassVar[bool] = False
 
 
 class _Hidden:
@@ -74,6 +83,11 @@ def test_fields_of_a_dataclass_are_its_arguments_and_a_class_of_the_file_is_a_gr
     assert found["rate"].kind == float | None
     assert found["mode"].kind == Literal["a", "b"]
     assert [name for name, p in found.items() if not p.required] == ["count"]
+
+
+@pytest.mark.parametrize(("name", "argument"), [("Heir", "width"), ("Term", "weight")])
+def test_a_class_without_arguments_of_its_own_takes_those_of_its_base(module, name, argument):
+    assert list(signature_of(f"{module}.{name}")) == [argument]
 
 
 def test_a_function_has_a_signature_too(module):

@@ -8,8 +8,9 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from distill_lab import settings, temperature
+from distill_lab.config.groups import ready
 from distill_lab.config.ranges import out_of_range
-from distill_lab.config.signature import conforms, describe, signature_of
+from distill_lab.config.signature import Parameter, conforms, describe, signature_of
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
 
@@ -129,14 +130,32 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
         if known[key].kind is dict and isinstance(node.get(key), dict):
             found += _problems_of_node(f"{path}.{key}", node[key], _settings(key))
     yield from found
-    if not found and prefix.startswith((SETTINGS_PREFIX, TARGETS["temperature"])):
-        args = {key: value for key, value in node.items() if key != "_target_"}
+    if prefix.startswith((SETTINGS_PREFIX, TARGETS["temperature"])):
+        args = _mended(path, node, known, found)
         yield from out_of_range(
             path, target, args, lambda a: settings_of({**a, "_target_": target})
         )
 
 
-def _problems_of_args(path: str, node: dict[str, Any], known: dict[str, Any]) -> Iterator[str]:
+def _mended(
+    path: str, node: dict[str, Any], known: dict[str, Parameter], found: list[str]
+) -> dict[str, Any]:
+    """Put ready values in the place of wrong and missing ones, which then hide no other fault."""
+    args = {**ready(node["_target_"]), **{key: node[key] for key in known if key in node}}
+    for key in known:
+        if any(problem.startswith((f"{path}.{key}:", f"{path}.{key}.")) for problem in found):
+            nested = known[key].kind is dict
+            args[key] = _ready_group(key) if nested else ready(node["_target_"])[key]
+    return args
+
+
+def _ready_group(key: str) -> dict[str, Any]:
+    return {"_target_": _settings(key), **ready(_settings(key))}
+
+
+def _problems_of_args(
+    path: str, node: dict[str, Any], known: dict[str, Parameter]
+) -> Iterator[str]:
     owner = node["_target_"].rpartition(".")[2]
     for key, value in node.items():
         if key == "_target_":

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from distill_lab.errors import nearest
 
+Definition = ast.ClassDef | ast.FunctionDef
 KNOWN_NAMES = {"Any": Any, "Literal": Literal}
 
 
@@ -37,20 +38,14 @@ def signature_of(target: str) -> dict[str, Parameter]:
             nearest.
     """
     module, _, name = target.rpartition(".")
-    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
-    found = {
-        node.name: node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
-    }
+    tree = _parsed(module)
+    found = {key: node for key, node in _definitions(tree).items() if not key.startswith("_")}
     if name not in found:
         raise ValueError(f"{module} has no {name!r}.{nearest(name, found)}")
-    node = found[name]
-    if isinstance(node, ast.ClassDef) and "ABC" in map(ast.unparse, node.bases):
+    if "ABC" in _bases(found[name]):
         others = [other for other in found if other != name]
         raise ValueError(f"{name} is abstract, it cannot be made.{nearest(name, others)}")
-    classes = [other for other in found if isinstance(found[other], ast.ClassDef)]
-    return _of(node, {**KNOWN_NAMES, **dict.fromkeys(classes, dict)})
+    return _of(found[name], tree)
 
 
 def conforms(value: Any, kind: Any) -> bool:
@@ -102,7 +97,7 @@ def describe(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-def _source(module: str) -> Path:
+def _parsed(module: str) -> ast.Module:
     parent, _, _ = module.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)
@@ -110,7 +105,7 @@ def _source(module: str) -> Path:
         spec = None
     if spec is None or spec.origin is None:
         raise ValueError(f"there is no module {module!r}.{nearest(module, _siblings(parent))}")
-    return Path(spec.origin)
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _siblings(package: str) -> list[str]:
@@ -122,9 +117,45 @@ def _siblings(package: str) -> list[str]:
     return [f"{package}.{path.stem}" for folder in folders for path in Path(folder).glob("*.py")]
 
 
-def _of(node: ast.FunctionDef | ast.ClassDef, names: dict[str, Any]) -> dict[str, Parameter]:
-    if isinstance(node, ast.ClassDef):
-        return _of_class(node, names)
+def _definitions(tree: ast.Module) -> dict[str, Definition]:
+    return {node.name: node for node in tree.body if isinstance(node, Definition)}
+
+
+def _bases(node: Definition) -> list[str]:
+    return list(map(ast.unparse, node.bases)) if isinstance(node, ast.ClassDef) else []
+
+
+def _of(node: Definition, tree: ast.Module) -> dict[str, Parameter]:
+    """Return the arguments of a definition in a module: its own, or those it inherits."""
+    classes = [key for key, other in _definitions(tree).items() if isinstance(other, ast.ClassDef)]
+    names = {**KNOWN_NAMES, **dict.fromkeys(classes, dict)}
+    if isinstance(node, ast.FunctionDef):
+        return _of_function(node, names)
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _of_function(item, names)
+    if node.decorator_list:  # a dataclass
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+        return {
+            ast.unparse(item.target): Parameter(_kind(item.annotation, names), item.value is None)
+            for item in fields
+        }
+    return _inherited(node, tree)
+
+
+def _inherited(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
+    """Return the arguments of the first base class that stands in this file or is imported."""
+    for base in _bases(node):
+        if base in _definitions(tree):
+            return _of(_definitions(tree)[base], tree)
+        for item in tree.body:
+            if isinstance(item, ast.ImportFrom) and base in [alias.name for alias in item.names]:
+                other = _parsed(str(item.module))
+                return _of(_definitions(other)[base], other) if base in _definitions(other) else {}
+    return {}
+
+
+def _of_function(node: ast.FunctionDef, names: dict[str, Any]) -> dict[str, Parameter]:
     given = node.args
     positional = [arg for arg in given.args if arg.arg != "self"]
     no_default = len(positional) - len(given.defaults)
@@ -135,18 +166,6 @@ def _of(node: ast.FunctionDef | ast.ClassDef, names: dict[str, Any]) -> dict[str
     for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
         result[arg.arg] = Parameter(_kind(arg.annotation, names), default is None)
     return result
-
-
-def _of_class(node: ast.ClassDef, names: dict[str, Any]) -> dict[str, Parameter]:
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _of(item, names)
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
-    return {
-        item.target.id: Parameter(_kind(item.annotation, names), item.value is None)
-        for item in fields
-        if isinstance(item.target, ast.Name)
-    }
 
 
 def _kind(annotation: ast.expr | None, names: dict[str, Any]) -> Any:

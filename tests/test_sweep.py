@@ -1,0 +1,117 @@
+"""Sweeps through the real command line, on the fake dataset."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from distill_lab.cli import main
+from distill_lab.sweep import swept_keys
+from distill_lab.tracking.store import Store
+
+QUICK = [
+    "data=fake",
+    "regime.epochs=2",
+    "selection.regime.epochs=2",
+    "knowledge.student_epochs=0",
+    "knowledge.num_samples=64",
+    "design.latency_repeats=3",
+    "evaluation.latency_repeats=3",
+    "evaluation.register_as=null",
+    "student.widths=[16]",
+    "teacher.channels=[4, 8]",
+    "hardware.threads=1",
+]
+
+
+def sweep_of(store):
+    records = store.client.search_runs([store.experiment_id], "tags.kind = 'sweep'")
+    return records[0]
+
+
+def rows_of(store, run_id):
+    text = store.fetch(run_id, "jobs.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Folder, exit code and printed text of a sweep of 2 x 2 jobs, one column of which diverges."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        code = main(["-m", *QUICK, "regime.lr=0.01,1e30", "regime.optimizer=sgd", "seed=0,1"])
+        return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts"), code
+
+
+def test_a_failing_job_does_not_stop_the_others_and_the_sweep_exits_with_1(swept):
+    store, code = swept
+    rows = rows_of(store, sweep_of(store).info.run_id)
+    assert code == 1
+    assert [row["status"] for row in rows] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
+    assert [row["regime.lr"] for row in rows] == ["0.01", "0.01", "1e+30", "1e+30"]
+    assert all("not finite" in row["error"] for row in rows[2:])
+
+
+def test_jobs_are_children_of_the_sweep_named_by_what_varies(swept):
+    store, _ = swept
+    jobs = store.children(sweep_of(store).info.run_id)
+    assert [job.name for job in jobs] == [
+        "lr=0.01 seed=0",
+        "lr=0.01 seed=1",
+        "lr=1e+30 seed=0",
+        "lr=1e+30 seed=1",
+    ]
+    assert sweep_of(store).data.tags["mlflow.runName"] == "sweep: lr x seed, 4 jobs"
+
+
+def test_the_teacher_is_trained_once(swept):
+    store, _ = swept
+    teachers = store.client.search_runs([store.experiment_id], "tags.stage = '1 teacher'")
+    trained = [record for record in teachers if "reused_from" not in record.data.tags]
+    assert len(teachers) == 4
+    assert len(trained) == 1
+
+
+def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
+    store, _ = swept
+    run = sweep_of(store)
+    for path in ("effects/lr.png", "effects/seed.png", "report.html", "seeds.csv"):
+        assert store.fetch(run.info.run_id, path).stat().st_size > 0
+    rows = rows_of(store, run.info.run_id)
+    best = max(rows[:2], key=lambda row: float(row["val/accuracy"]))
+    assert run.data.tags["best_run"] == best["run"]
+    assert run.data.metrics["best/val/accuracy"] == pytest.approx(float(best["val/accuracy"]))
+    assert (run.data.metrics["num_jobs"], run.data.metrics["num_failed"]) == (4, 2)
+    seeds = list(csv.DictReader(store.fetch(run.info.run_id, "seeds.csv").read_text().splitlines()))
+    accuracies = [float(row["test/accuracy"]) for row in rows[:2]]
+    assert [row["seeds"] for row in seeds] == ["2"]
+    assert float(seeds[0]["test/accuracy mean"]) == pytest.approx(sum(accuracies) / 2)
+
+
+def test_a_job_that_cannot_run_is_listed_and_the_others_go_on(workdir, capsys):
+    assert main(["-m", *QUICK, "temperature.value=2,-1"]) == 1
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    rows = rows_of(store, sweep_of(store).info.run_id)
+    assert [row["status"] for row in rows] == ["FINISHED", "NOT STARTED"]
+    assert "temperature.value: must be > 0, got -1" in rows[1]["error"]
+    assert "temperature.value: must be > 0, got -1" in capsys.readouterr().out
+
+
+def test_a_sweep_in_which_no_job_can_run_starts_nothing(workdir, capsys):
+    assert main(["-m", "temprature.value=1,2"]) == 2
+    assert "Did you mean 'temperature'?" in capsys.readouterr().err
+    assert not (workdir / "mlflow.db").exists()
+
+
+def test_a_list_sweeps_in_place_of_a_grid(workdir):
+    asked = [text for text in QUICK if not text.startswith("student.widths")]
+    assert main(["-m", *asked, "student.widths=[8],[16]"]) == 0
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    rows = rows_of(store, sweep_of(store).info.run_id)
+    assert int(rows[0]["cost/parameters"].split(".")[0]) < int(rows[1]["cost/parameters"].split(".")[0])
+
+
+def test_only_keys_with_several_values_are_swept():
+    assert swept_keys([["a=1", "b=1"], ["a=1", "b=2"], ["a=1", "b=2"]]) == ["b"]
