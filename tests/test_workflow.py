@@ -249,18 +249,19 @@ def test_served_model_answers_with_the_numbers_of_the_report(here):
     assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 1, 8, 8)
 
 
+SECTIONS = {"teachers": "teacher", "students": "student"}
+IN_EVERY_FINGERPRINT = ("data", "hardware", "config", "name", "reuse", "tracking")
+
+
 class _Recorder:
     """Parts that note which sections are read."""
-
-    SECTIONS = {"teachers": "teacher", "students": "student"}
-    FREE = ("data", "hardware", "config", "name", "reuse", "tracking")
 
     def __init__(self, parts):
         self.parts = parts
         self.seen = set()
 
     def __getattr__(self, name):
-        self.seen.add(self.SECTIONS.get(name, name))
+        self.seen.add(SECTIONS.get(name, name))
         return getattr(self.parts, name)
 
 
@@ -274,7 +275,7 @@ def test_a_stage_reads_no_section_that_its_fingerprint_leaves_out(workdir, monke
         self.parts = recorder
         original(self, stage)
         self.parts = parts
-        read[stage.name] = recorder.seen - set(_Recorder.FREE)
+        read[stage.name] = recorder.seen - set(IN_EVERY_FINGERPRINT)
 
     monkeypatch.setattr(workflow._Flow, "_do", watched)
     go("design.pick=proxy", "design.proxy_epochs=1")

@@ -21,9 +21,9 @@ Launch = Callable[[list[str], Callable[[Any], None]], None]
 def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     """Check all jobs, run them under one run, sum them up.
 
-    Jobs whose config is wrong are named at the start and counted as failed; the others run. Hydra is
-    asked to launch job numbers; each job reads its overrides from the sweep's run, so that it finds
-    them wherever the launcher puts it.
+    Jobs whose config is wrong are named at the start and counted as failed; the others run. Hydra
+    is asked to launch job numbers; each job reads its overrides from the sweep's run, so that it
+    finds them wherever the launcher puts it.
 
     Args:
         overrides: of the whole sweep, with comma-separated values.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 def _check(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"{name}: must be > 0, got {value}.")
 
 

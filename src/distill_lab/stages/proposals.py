@@ -20,6 +20,7 @@ CAPACITY_GAP = (
 )
 OVER_CONFIDENT = 0.05  # ECE above which it is called over-confident
 UNFINISHED = 0.9  # share of the epochs; a best epoch after it was still getting better
+LABELS_ONLY = ("ce", "label_smoothing")  # terms that no temperature reaches
 NEAR = 0.05  # relative distance at which a temperature counts as tried
 
 
@@ -77,7 +78,7 @@ def _weights(evidence: Evidence) -> Proposal | None:
 
 def _temperature(evidence: Evidence) -> Proposal | None:
     args = evidence.parts.temperature.args
-    if "value" not in args or not any(term.name != "ce" for term in evidence.loss.terms):
+    if "value" not in args or all(term.name in LABELS_ONLY for term in evidence.loss.terms):
         return None
     low, high = evidence.knowledge.temperature_range
     middle = float(f"{geometric_mean([low, high]):.2g}")

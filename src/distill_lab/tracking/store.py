@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from distill_lab.errors import ConfigError, RunError
+from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.run import TrackedRun
 
 
@@ -56,6 +57,7 @@ class Store:
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment_id = self._experiment(experiment, artifact_location)
+            close_orphans(self.client, self.experiment_id)
         except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
@@ -64,8 +66,9 @@ class Store:
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager."""
+        tags = {**tags, TAG: this_process()}
         if parent_id is not None:
-            tags = {**tags, "mlflow.parentRunId": parent_id}
+            tags["mlflow.parentRunId"] = parent_id
         record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
         return TrackedRun(self.client, self.uri, record.info.run_id)
 

@@ -1,0 +1,51 @@
+"""Runs whose process is gone: they would stand as RUNNING for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+TAG = "process"
+
+
+def this_process() -> str:
+    """Return what tells this process from any other, before and after it: host, number, start."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def close_orphans(client: MlflowClient, experiment_id: str) -> list[str]:
+    """Mark runs of ended processes of this host FAILED and return their ids.
+
+    A process that was killed could not do it itself. Runs of other hosts are left alone.
+    """
+    running = client.search_runs(
+        [experiment_id], f"attributes.status = 'RUNNING' and tags.{TAG} LIKE '{_prefix()}%'"
+    )
+    closed = []
+    for record in running:
+        if not _alive(record.data.tags[TAG]):
+            client.set_tag(record.info.run_id, "error", "its process ended without closing it")
+            client.set_terminated(record.info.run_id, "FAILED")
+            closed.append(record.info.run_id)
+    return closed
+
+
+def _prefix() -> str:
+    return f"{socket.gethostname()}:"
+
+
+def _alive(process: str) -> bool:
+    _, number, started = process.rsplit(":", 2)
+    return _started(int(number)) == started
+
+
+def _started(number: int) -> str:
+    """Return when a process started, in ticks since boot; empty if there is none or no /proc."""
+    try:
+        after_name = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "" if not Path("/proc/self/stat").exists() else "gone"
+    return after_name[19]

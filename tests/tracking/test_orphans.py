@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from distill_lab.tracking.orphans import TAG, close_orphans, this_process
+from distill_lab.tracking.store import Store
+
+
+def test_a_run_of_a_killed_process_is_marked_failed_and_one_of_a_living_is_not(workdir):
+    store = Store("sqlite:///mlflow.db", "orphans", "artifacts")
+    script = (
+        "import os, signal\n"
+        "from distill_lab.tracking.store import Store\n"
+        "run = Store('sqlite:///mlflow.db', 'orphans', 'artifacts').start('killed', {})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    mine = store.start("mine", {})
+    records = {r.info.run_name: r for r in store.client.search_runs([store.experiment_id])}
+    assert {name: r.info.status for name, r in records.items()} == {
+        "killed": "RUNNING",
+        "mine": "RUNNING",
+    }
+    assert close_orphans(store.client, store.experiment_id) == [records["killed"].info.run_id]
+    closed = store.client.get_run(records["killed"].info.run_id)
+    assert closed.info.status == "FAILED"
+    assert "process ended" in closed.data.tags["error"]
+    assert store.client.get_run(mine.id).info.status == "RUNNING"
+
+
+def test_runs_of_other_hosts_and_reused_process_numbers_are_told_apart(workdir):
+    store = Store("sqlite:///mlflow.db", "orphans", "artifacts")
+    host, number, started = this_process().rsplit(":", 2)
+    elsewhere = store.start("elsewhere", {})
+    elsewhere.set_tags({TAG: f"not-{host}:1:1"})
+    recycled = store.start("recycled", {})
+    recycled.set_tags({TAG: f"{host}:{number}:{int(started) - 1}"})
+    assert close_orphans(store.client, store.experiment_id) == [recycled.id]
