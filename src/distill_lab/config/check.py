@@ -132,25 +132,23 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
     yield from found
     if prefix.startswith((SETTINGS_PREFIX, TARGETS["temperature"])):
         args = _mended(path, node, known, found)
-        yield from out_of_range(
-            path, target, args, lambda a: settings_of({**a, "_target_": target})
-        )
+        if args.keys() == known.keys():
+            yield from out_of_range(
+                path, target, args, lambda a: settings_of({**a, "_target_": target})
+            )
 
 
 def _mended(
     path: str, node: dict[str, Any], known: dict[str, Parameter], found: list[str]
 ) -> dict[str, Any]:
     """Put ready values in the place of wrong and missing ones, which then hide no other fault."""
-    args = {**ready(node["_target_"]), **{key: node[key] for key in known if key in node}}
-    for key in known:
-        if any(problem.startswith((f"{path}.{key}:", f"{path}.{key}.")) for problem in found):
-            nested = known[key].kind is dict
-            args[key] = _ready_group(key) if nested else ready(node["_target_"])[key]
-    return args
-
-
-def _ready_group(key: str) -> dict[str, Any]:
-    return {"_target_": _settings(key), **ready(_settings(key))}
+    sound = ready(node["_target_"])
+    for key, parameter in known.items():
+        if parameter.kind is dict:
+            sound[key] = {"_target_": _settings(key), **ready(_settings(key))}
+    wrong = {problem.removeprefix(f"{path}.").split(":")[0].split(".")[0] for problem in found}
+    right = {key: node[key] for key in known if key in node and key not in wrong}
+    return {**sound, **right}
 
 
 def _problems_of_args(
