@@ -6,12 +6,14 @@ Heavy imports are inside functions, so that `--help` and a config error answer a
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest
+from distill_lab.naming import LOOK
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
@@ -99,7 +101,7 @@ def _run(words: list[str]) -> int:
     from distill_lab.launch import checked, run_job
 
     parts = checked(overrides)
-    _show(run_job(parts, overrides), parts.tracking.uri)
+    _show(run_job(parts, overrides), overrides, parts.tracking.uri)
     return 0
 
 
@@ -115,28 +117,35 @@ def _check(words: list[str]) -> int:
 
 
 def _ui(words: list[str]) -> int:
-    """Hand over to MLflow's own server."""
-    from distill_lab.config.compose import compose
+    """Hand over to MLflow's own server, on the store that the overrides name."""
+    from distill_lab.launch import checked
 
-    uri = compose([])["tracking"]["uri"]
-    options = words if "--host" in words else ["--host", "127.0.0.1", *words]
+    options = [word for word in words if word.startswith("-") or "=" not in word]
+    uri = checked([word for word in words if word not in options]).tracking.uri
+    if not any(word.partition("=")[0] in ("--host", "-h") for word in options):
+        options = ["--host", "127.0.0.1", *options]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *options]
     os.execv(sys.executable, command)
 
 
 def _hydra(words: list[str], job: Callable[[Any], None]) -> None:
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     from distill_lab.config.compose import CONF
 
     program, sys.argv = sys.argv, ["distill-lab", *words]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([" ".join(str(error.__cause__ or error).split())]) from error
     finally:
         sys.argv = program
 
 
-def _show(done: Done, uri: str) -> None:
+def _show(done: Done, overrides: list[str], uri: str) -> None:
+    from distill_lab.refine import merged
     from distill_lab.report import tables
     from distill_lab.stages.handoffs import table
 
@@ -149,15 +158,16 @@ def _show(done: Done, uri: str) -> None:
     if done.report.proposals:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.report.proposals:
-            print(f"  distill-lab {' '.join(proposal.overrides)}\n      {proposal.why}")
+            command = shlex.join(merged(overrides, proposal.overrides))
+            print(f"  distill-lab {command}\n      {proposal.why}")
     print(
         f"\nReport  {done.report_path}\nModel   {done.report.model}\nRun     {done.run_id} in {uri}"
     )
-    print("Look    make ui   (MLflow UI on http://127.0.0.1:5000)")
+    print(LOOK)
 
 
 def _options() -> str:
-    from distill_lab.config.compose import groups
+    from distill_lab.config.groups import groups
 
     lines = [f"  {group:<24} {', '.join(names)}" for group, names in groups().items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Short run names that say what varies."""
+"""What users read: short run names that say what varies, and where to look."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ GENERIC = ("value", "weight", "rounds", "latency_repeats")
 """Last keys that say nothing without the one before them."""
 SLOTS = ("teacher", "student", "selection")
 """Sections that have keys of the same names as others."""
+LOOK = "Look    make ui, or distill-lab ui   (MLflow UI on http://127.0.0.1:5000)"
 
 
 def short_name(overrides: Sequence[str]) -> str:

@@ -164,6 +164,9 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _require("num_bins", self.num_bins, ">= 2", self.num_bins >= 2)
+        name = self.register_as
+        usable = name is None or (name.strip() != "" and not set(name) & set("/:"))
+        _require("register_as", name, "a name without '/' and ':', or null", usable)
         _positive("latency_repeats", self.latency_repeats)
         for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
             _fraction(name, getattr(self, name))

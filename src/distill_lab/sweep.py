@@ -12,7 +12,7 @@ from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError
 from distill_lab.launch import checked, run_job
-from distill_lab.naming import short_key, short_name
+from distill_lab.naming import LOOK, short_key, short_name
 
 JOBS = "jobs.json"
 Launch = Callable[[list[str], Callable[[Any], None]], None]
@@ -62,7 +62,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         text, num_failed = summarise(store, run, asked, names, keys, wrong)
     print(text)
     print(f"\nSweep   {run.id} in {tracking.uri}")
-    print("Look    make ui   (MLflow UI on http://127.0.0.1:5000)")
+    print(LOOK)
     return 1 if num_failed else 0
 
 

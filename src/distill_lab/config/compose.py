@@ -20,9 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, is_group
-from distill_lab.config.groups import groups as groups
 from distill_lab.config.overrides import key_of
-from distill_lab.config.overrides import read as read
 from distill_lab.errors import ConfigError
 
 REFUSALS = (HydraException, OmegaConfBaseException)
