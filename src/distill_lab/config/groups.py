@@ -50,11 +50,17 @@ def takes_several(key: str) -> bool:
 
 def ready(target: str) -> dict[str, Any]:
     """Return the values that the first option with this `_target_` has; of a grid, its first."""
-    for path in sorted(CONF.glob("*/*.yaml")):
+    return _ready_values(CONF).get(target, {})
+
+
+@cache
+def _ready_values(folder: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*/*.yaml")):
         for node in _nodes(yaml.safe_load(path.read_text(encoding="utf-8"))):
-            if node.get("_target_") == target:
-                return {key: _first(value) for key, value in node.items() if key != "_target_"}
-    return {}
+            values = {key: _first(value) for key, value in node.items() if key != "_target_"}
+            found.setdefault(str(node.get("_target_")), values)
+    return found
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
