@@ -4,7 +4,8 @@ from collections import defaultdict
 
 import pytest
 
-from distill_lab.config.compose import compose, groups
+from distill_lab.config.compose import compose
+from distill_lab.config.groups import groups
 from distill_lab.naming import short_key, short_name, short_value
 
 

@@ -82,7 +82,8 @@ def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
     rows = rows_of(store, run.info.run_id)
     best = max(rows[:2], key=lambda row: float(row["val/accuracy"]))
     assert run.data.tags["best_run"] == best["run"]
-    assert run.data.metrics["best/val/accuracy"] == pytest.approx(float(best["val/accuracy"]))
+    assert run.data.metrics["val/accuracy"] == pytest.approx(float(best["val/accuracy"]))
+    assert run.data.params == {"regime.lr": "0.01, 1e+30", "seed": "0, 1"}
     assert (run.data.metrics["num_jobs"], run.data.metrics["num_failed"]) == (4, 2)
     seeds = list(csv.DictReader(store.fetch(run.info.run_id, "seeds.csv").read_text().splitlines()))
     accuracies = [float(row["test/accuracy"]) for row in rows[:2]]
@@ -112,6 +113,27 @@ def test_a_list_sweeps_in_place_of_a_grid(workdir):
     rows = rows_of(store, sweep_of(store).info.run_id)
     small, large = (float(row["cost/parameters"]) for row in rows)
     assert small < large
+
+
+def test_only_the_best_job_of_a_sweep_is_registered(workdir):
+    asked = [text for text in QUICK if not text.startswith("evaluation.register_as")]
+    assert main(["-m", *asked, "seed=0,1"]) == 0
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    best = sweep_of(store).data.tags
+    versions = store.client.search_model_versions("name = 'distill-lab-fake'")
+    assert [f"models:/distill-lab-fake/{v.version}" for v in versions] == [best["model"]]
+    assert versions[0].source == store.client.get_run(best["best_run"]).data.tags["model"]
+
+
+def test_a_chosen_option_is_a_param_of_its_job(workdir):
+    asked = [text for text in QUICK if not text.startswith("student")]
+    assert main(["-m", *asked, "architecture@student=mlp_30,mlp_300"]) == 0
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    run = sweep_of(store)
+    assert run.data.params == {"choices.architecture.student": "mlp_30, mlp_300"}
+    jobs = [store.client.get_run(job.id) for job in store.children(run.info.run_id)]
+    chosen = [job.data.params["choices.architecture.student"] for job in jobs]
+    assert chosen == ["mlp_30", "mlp_300"]
 
 
 def test_only_keys_with_several_values_are_swept():

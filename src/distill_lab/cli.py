@@ -124,6 +124,9 @@ def _ui(words: list[str]) -> int:
     uri = checked([word for word in words if word not in options]).tracking.uri
     if not any(word.partition("=")[0] in ("--host", "-h") for word in options):
         options = ["--host", "127.0.0.1", *options]
+    if not any(word.partition("=")[0] in ("--workers", "-w") for word in options):
+        options = ["--workers", "1", *options]
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # a dozen processes less
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *options]
     os.execv(sys.executable, command)
 
@@ -160,10 +163,8 @@ def _show(done: Done, overrides: list[str], uri: str) -> None:
         for proposal in done.report.proposals:
             command = shlex.join(merged(overrides, proposal.overrides))
             print(f"  distill-lab {command}\n      {proposal.why}")
-    print(
-        f"\nReport  {done.report_path}\nModel   {done.report.model}\nRun     {done.run_id} in {uri}"
-    )
-    print(LOOK)
+    print(f"\nReport  {done.report_path}\nModel   {done.model}\nRun     {done.run_id} in {uri}")
+    print(f"{LOOK}\n        {done.look}")
 
 
 def _options() -> str:

@@ -199,6 +199,7 @@ class Parts:
         students: every point of the student's grid.
         loss: term name -> loss.
         config: the resolved config as plain values, for fingerprints and logging.
+        choices: group -> option, for logging.
     """
 
     name: str | None
@@ -217,3 +218,4 @@ class Parts:
     hardware: Hardware
     tracking: Tracking
     config: dict[str, Any]
+    choices: dict[str, str]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.check import build, component, grid, problems, settings_of
-from distill_lab.config.compose import compose, composed
+from distill_lab.config.compose import choices, compose, composed
 from distill_lab.config.groups import groups, takes_several
 from distill_lab.config.overrides import key_of, read
 from distill_lab.contracts import Parts
@@ -38,7 +38,7 @@ def checked(overrides: Sequence[str]) -> Parts:
         found += deep_problems(config, shallow)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
-    return build(config)
+    return build(config, choices(request.composable))
 
 
 def deep_problems(
@@ -98,7 +98,7 @@ def check_everything() -> int:
 
 
 def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
-    """Run the workflow of one checked run, then as many refinement rounds as it asks for.
+    """Run the workflow of one checked run, then its refinement rounds; register the model.
 
     Args:
         parts: the checked run.
@@ -119,4 +119,13 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
     if parts.evaluation.refine.rounds > 0:
         done = refine(done, store, list(overrides), parts.evaluation.refine.rounds, checked)
+    registered = registry_name(parts)
+    if registered is not None and tracking.sweep_run_id is None:
+        done.model = store.register(done.report.model, registered)
     return done
+
+
+def registry_name(parts: Parts) -> str | None:
+    """Return the name of the registered model, or None; a sweep registers its best job alone."""
+    name = parts.evaluation.register_as
+    return f"distill-lab-{parts.data.info.name}" if name == "auto" else name

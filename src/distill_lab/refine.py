@@ -60,7 +60,7 @@ def refine(
         run.log_text(tables.csv_text(lineage), "refinement.csv")
         run.log_metrics({"refine/best_val_accuracy": best.report.validation_accuracy})
         run.set_tags({"best_round": best.run_id})
-    print("\n" + tables.text(lineage))
+    print("\n" + tables.text(lineage, ["round", "name", "val accuracy", "test accuracy"]))
     return best
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distill_lab.config.compose import jobs
+from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError
-from distill_lab.launch import checked, run_job
+from distill_lab.launch import checked, registry_name, run_job
 from distill_lab.naming import LOOK, short_key, short_name
 
 JOBS = "jobs.json"
@@ -59,10 +60,12 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         handed_on = [text for text in overrides if _is_for_launcher(text)]
         own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={numbers}"]
         launch([*handed_on, *own], sweep_job)
-        text, num_failed = summarise(store, run, asked, names, keys, wrong)
+        columns = [column(key) for key in keys]
+        look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns)
+        run.set_tags({"look": look})
+        text, num_failed = summarise(store, run, asked, names, keys, wrong, registry_name(first))
     print(text)
-    print(f"\nSweep   {run.id} in {tracking.uri}")
-    print(LOOK)
+    print(f"\nSweep   {run.id} in {tracking.uri}\n{LOOK}\n        {look}")
     return 1 if num_failed else 0
 
 
@@ -105,6 +108,15 @@ def split(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in overrides)}
 
 
+def column(key: str) -> str:
+    """Return the param of a job's run that holds a swept key.
+
+    >>> column("architecture@student"), column("regime.lr")
+    ('choices.architecture.student', 'regime.lr')
+    """
+    return f"choices.{key.replace('@', '.')}" if is_group(key.partition("@")[0]) else key
+
+
 def _is_for_launcher(text: str) -> bool:
     return text.lstrip("+~").startswith(("hydra", "tracking"))
 
@@ -129,6 +141,6 @@ def _checked(asked: list[list[str]]) -> tuple[dict[int, Parts], dict[int, str]]:
 def _values(asked: list[list[str]], keys: list[str]) -> dict[str, str]:
     """Return the swept values of each key, joined by commas."""
     return {
-        key: ", ".join(dict.fromkeys(split(overrides).get(key, "") for overrides in asked))
+        column(key): ", ".join(dict.fromkeys(split(overrides).get(key, "") for overrides in asked))
         for key in keys
     }

@@ -12,6 +12,7 @@ from distill_lab.tracking.store import RunSummary, Store
 
 CHOSEN_BY = "val/accuracy"
 SHOWN = ("val/accuracy", "test/accuracy", "test/gain_over_control", "test/agreement", "test/ece")
+COSTS = ("cost/parameters", "cost/macs")
 Rows = list[dict[str, Cell]]
 
 
@@ -22,6 +23,7 @@ def summarise(
     names: list[str],
     keys: list[str],
     wrong: dict[int, str],
+    registered: str | None,
 ) -> tuple[str, int]:
     """Log table, plots and best job on the sweep's run.
 
@@ -32,6 +34,7 @@ def summarise(
         names: short name of each job.
         keys: the swept keys.
         wrong: job number -> why it could not start.
+        registered: name under which the best job's model is registered, or None.
 
     Returns:
         Text for the terminal, and how many jobs failed.
@@ -46,20 +49,28 @@ def summarise(
     run.log_text(tables.csv_text(rows), "jobs.csv")
     run.log_metrics({"num_jobs": len(rows), "num_failed": len(failed)})
     sections = []
-    if done:
-        sections += _of_done(store, run, done, keys)
+    best = max(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), default=None)
+    if best is not None:
+        sections += _of_done(run, done, best, keys)
+        _mark(store, run, best, registered)
     if failed:
         sections.append(Section("Failed", tables=(_failures(failed),)))
     run.log_text(page(f"Sweep over {', '.join(map(short_key, keys))}", sections), "report.html")
     return _text(done, failed, keys), len(failed)
 
 
-def _of_done(store: Store, run: TrackedRun, done: Rows, keys: list[str]) -> list[Section]:
-    best = max(done, key=lambda row: float(row[CHOSEN_BY] or 0.0))
+def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str | None) -> None:
+    """Give the sweep's run the best job's numbers, and register its model."""
     run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
-    run.log_metrics({f"best/{key}": float(best[key] or 0.0) for key in SHOWN})
-    with store.open(str(best["run"])) as best_run:
-        best_run.set_tags({"best_of_sweep": "true"})
+    run.log_metrics({key: float(best[key] or 0.0) for key in (*SHOWN, *COSTS)})
+    best_run = store.open(str(best["run"]))
+    best_run.set_tags({"best_of_sweep": "true"})
+    if registered is not None:
+        model = best_run.client.get_run(best_run.id).data.tags["model"]
+        run.set_tags({"model": store.register(model, registered)})
+
+
+def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]) -> list[Section]:
     figures = []
     for key, effect in main_effects(done, keys, CHOSEN_BY).items():
         figure = plots.main_effects({short_key(key): effect}, "validation accuracy")
@@ -108,7 +119,7 @@ def _row(
     row["status"] = record.status if record else "NOT STARTED"
     row |= {key: _cell(given.get(key, "")) for key in keys}
     metrics = record.metrics if record else {}
-    row |= {key: metrics.get(key) for key in (*SHOWN, "cost/parameters", "cost/macs")}
+    row |= {key: metrics.get(key) for key in (*SHOWN, *COSTS)}
     row["run"] = record.id if record else None
     row["error"] = record.tags.get("error", "") if record else wrong or "the job left no run"
     return row

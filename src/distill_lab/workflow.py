@@ -33,6 +33,8 @@ from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 
 HANDOFF = "handoff.json"
+MODEL = "model"
+SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
 LOCKS = Path(".distill_lab/locks")
 NUMERIC_HARDWARE = ("accelerator", "devices", "precision")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
@@ -116,13 +118,17 @@ class Done:
     Attributes:
         run_id: of the workflow's run.
         report: of stage 6.
+        model: URI to serve the student by; a version in the registry where it is registered.
         report_path: local path of report.html.
+        look: address of the runs in the MLflow UI.
         reused: names of the stages that were taken from the store.
     """
 
     run_id: str
     report: Report
+    model: str
     report_path: Path
+    look: str = ""
     reused: list[str] = field(default_factory=list)
 
 
@@ -174,7 +180,7 @@ def run(
         **environment(),
     }
     with store.start(name, {**common, **tags, "kind": "workflow"}, parent_id) as workflow_run:
-        workflow_run.log_params(parts.config)
+        workflow_run.log_params({**parts.config, "choices": parts.choices})
         _log_data(workflow_run, parts, digest)
         flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say)
         for stage in STAGES:
@@ -183,8 +189,10 @@ def run(
         path = store.fetch(flow.origin["6 evaluate"], "report.html")
         workflow_run.log_metrics(report.metrics)
         workflow_run.log_text(path.read_text(encoding="utf-8"), "report.html")
-        workflow_run.set_tags({"mlflow.note.content": _note(report, flow.reused)})
-        return Done(workflow_run.id, report, path, flow.reused)
+        tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}
+        workflow_run.set_tags(tags)
+        look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
+        return Done(workflow_run.id, report, report.model, path, look, flow.reused)
 
 
 @cache
@@ -287,7 +295,7 @@ class _Flow:
 def _relevant(key: str, value: Any) -> Any:
     """Leave out of a section what cannot change the stage's own result."""
     if key == "evaluation":
-        return {k: v for k, v in value.items() if k != "refine"}
+        return {k: v for k, v in value.items() if k not in ("refine", "register_as")}
     return value
 
 

@@ -21,13 +21,15 @@ SCORES = Scores(0.9, 0.3, 0.1, 0.02)
 
 
 def test_nested_handoffs_survive_json():
-    one = Candidate(Component("a.B", {"n": [1, 2]}), 3, Weights("r", "p", "s"), SCORES, COST, 0.8)
+    one = Candidate(
+        "B", Component("a.B", {"n": [1, 2]}), 3, Weights("r", "p", "s"), SCORES, COST, 0.8
+    )
     choice = TeacherChoice([one, one], 4)
     assert from_plain(TeacherChoice, json.loads(json.dumps(to_plain(choice)))) == choice
 
 
 def test_rebuilt_parts_are_of_their_own_classes():
-    design = StudentDesign(Component("a.B"), COST, [LayerPair("x", "y", 0.5)], 3, 2)
+    design = StudentDesign("B", Component("a.B"), COST, [LayerPair("x", "y", 0.5)], 3, 2)
     rebuilt = from_plain(StudentDesign, to_plain(design))
     assert isinstance(rebuilt.pairs[0], LayerPair)
     assert isinstance(rebuilt.cost, Cost)

@@ -22,9 +22,9 @@ def net():
 
 @pytest.fixture
 def log(store, net):
-    def model(registered_name):
+    def model():
         with store.start("model", {}) as run:
-            said = run.log_model(net, torch.rand(2, *INFO.input_shape), registered_name)
+            said = run.log_model(net, torch.rand(2, *INFO.input_shape))
         return run.id, said
 
     return model
@@ -32,7 +32,7 @@ def log(store, net):
 
 @pytest.mark.filterwarnings("default")
 def test_the_logged_model_answers_as_the_network_for_another_batch_size(log, net, store):
-    run_id, said = log(None)
+    run_id, said = log()
     assert said.startswith("models:/")
     loaded = mlflow.pyfunc.load_model(said)
     inputs = torch.rand(7, *INFO.input_shape)
@@ -47,22 +47,8 @@ def test_the_logged_model_answers_as_the_network_for_another_batch_size(log, net
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_registered_version_counts_up_and_can_be_served(log, net, store):
-    first_run, first = log("counted")
-    second_run, second = log("counted")
-    assert (first, second) == ("models:/counted/1", "models:/counted/2")
-    assert store.client.get_model_version("counted", "1").run_id == first_run
-    assert store.client.get_model_version("counted", "2").run_id == second_run
-    example = torch.zeros(3, *INFO.input_shape)
-    with torch.no_grad():
-        expected = net(example).numpy()
-    served = mlflow.pyfunc.load_model(second).predict(example.numpy())
-    np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.filterwarnings("default")
 def test_logging_leaves_a_running_run_running_and_the_network_in_eval_mode(store, net):
     run = store.start("model", {})
-    run.log_model(net.train(), torch.rand(2, *INFO.input_shape), None)
+    run.log_model(net.train(), torch.rand(2, *INFO.input_shape))
     assert store.client.get_run(run.id).info.status == "RUNNING"
     assert not any(module.training for module in net.modules())

@@ -49,8 +49,13 @@ def problems(config: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def build(config: dict[str, Any]) -> Parts:
-    """Make the parts of a run from a config in which no problem was found."""
+def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Parts:
+    """Make the parts of a run from a config in which no problem was found.
+
+    Args:
+        config: nested plain values.
+        choices: which option of each group it is made of, for logging.
+    """
     made = {name: settings_of(config[name]) for name in SETTINGS}
     return Parts(
         name=config["name"],
@@ -62,6 +67,7 @@ def build(config: dict[str, Any]) -> Parts:
         loss={name: component(node) for name, node in config["loss"].items()},
         temperature=component(config["temperature"]),
         config=config,
+        choices={"loss": "+".join(config["loss"]), **(choices or {})},
         **made,
     )
 

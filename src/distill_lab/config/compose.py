@@ -95,9 +95,20 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
     return BasicSweeper.split_arguments(parser.parse_overrides(task), max_batch_size=None)[0]
 
 
+def choices(overrides: Sequence[str]) -> dict[str, str]:
+    """Return which option of each group a run is made of, e.g. `regime` -> `sgd_step`."""
+    chosen = [text for text in overrides if not _is_value(text)]
+    with _hydra():
+        cfg = hydra_compose("config", overrides=chosen, return_hydra_config=True)
+    taken = cfg.hydra.runtime.choices
+    return {key: name for key, name in taken.items() if name and not key.startswith("hydra/")}
+
+
 def plain(cfg: Any) -> dict[str, Any]:
     """Return a DictConfig as nested plain values, interpolations resolved."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if values.get("reuse") is False:
+        values["reuse"] = "off"  # which YAML reads as false
     return values
 
 
@@ -136,4 +147,6 @@ def _reason(error: Exception) -> str:
     """Return an error of Hydra or OmegaConf as one line, without its inner workings."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = " ".join(str(cause).split())
+    if "Cannot merge" in text and "ListConfig" in text:
+        text += " (a knob that is a grid is replaced by another: {grid: [[32]]})"
     return text.partition(" Config search path:")[0].partition(" full_key:")[0]

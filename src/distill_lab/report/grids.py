@@ -23,6 +23,7 @@ from distill_lab.report.style import (
 )
 
 _MAX_ANNOTATED = 14  # columns; with more, numbers would overlap at half width
+_MIN_FRACTION = 0.01  # of the samples; a bin with fewer is noise
 _MAX_NAMED = 25  # classes; with more, tick labels would overlap
 
 
@@ -82,7 +83,8 @@ def confusion_matrices(matrices: Mapping[str, ArrayLike], class_names: list[str]
 def reliability_diagram(bins: Mapping[str, Reliability]) -> Figure:
     """Draw accuracy against confidence; the diagonal is perfect calibration.
 
-    The area of a point grows with the fraction of samples in its bin.
+    The area of a point grows with the fraction of samples in its bin; a bin with less than one in
+    a hundred is left out, as its accuracy says nothing.
 
     Args:
         bins: name of a network -> its reliability.
@@ -96,7 +98,7 @@ def reliability_diagram(bins: Mapping[str, Reliability]) -> Figure:
             for confidence, accuracy, fraction in zip(
                 reliability.confidence, reliability.accuracy, reliability.fraction, strict=True
             )
-            if confidence is not None and accuracy is not None
+            if confidence is not None and accuracy is not None and fraction >= _MIN_FRACTION
         ]
         x, y, sizes = zip(*filled, strict=True)
         ax.plot(x, y, color=colour, linewidth=1.2)
@@ -104,8 +106,8 @@ def reliability_diagram(bins: Mapping[str, Reliability]) -> Figure:
         ax.scatter(x, y, sizes, color=colour, marker=marker, alpha=0.75, linewidths=0)
     ax.set_xlim(0, 1.03)
     ax.set_ylim(0, 1.03)
-    add_legend(ax)
-    label_axes(ax, "confidence", "accuracy")
+    add_legend(ax, loc="upper left")
+    label_axes(ax, "confidence", "accuracy", "Calibration")
     return figure
 
 

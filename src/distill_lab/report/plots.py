@@ -132,6 +132,21 @@ def pareto(points: list[Point], x_label: str, y_label: str, title: str) -> Figur
     return figure
 
 
+def trade_off(points: list[Point], x_label: str, y_label: str, title: str) -> Figure:
+    """Draw networks by cost (log scale) and benefit, each named."""
+    figure, (ax,) = panels(1, 5.0, 4.4)
+    for point in points:
+        colour = COLOURS[1] if point["picked"] else COLOURS[0]
+        ax.scatter([point["x"]], [point["y"]], s=60, color=colour, zorder=3)
+    ax.set_xscale("log")
+    ax.margins(0.25, 0.15)
+    middle = sum(point["x"] for point in points) / len(points)
+    for point in points:
+        _name_point(ax, point, to_the_left=point["x"] > middle)
+    label_axes(ax, x_label, y_label, title)
+    return figure
+
+
 def main_effects(effects: dict[str, list[Effect]], metric: str) -> Figure:
     """Draw mean and spread of a metric for each value of each swept key, one panel per key.
 

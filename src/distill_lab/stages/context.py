@@ -11,7 +11,7 @@ from torch import nn
 from distill_lab.contracts import Component, DataInfo, Parts, Splits
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
-from distill_lab.stages.handoffs import Candidate, TrainedStudent, Weights
+from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
 from distill_lab.training.fit import Fitted
 from distill_lab.training.predict import predict_logits
 
@@ -57,7 +57,7 @@ class Context:
         path = f"weights/{name}.safetensors"
         return Weights(self.run.id, path, self.run.log_weights(net, path))
 
-    def trained_student(self, architecture: Component, fitted: Fitted, name: str) -> TrainedStudent:
+    def trained_student(self, design: StudentDesign, fitted: Fitted, name: str) -> TrainedStudent:
         """Score a trained student on the validation split, keep its weights and plot its curves."""
         validation = self.splits.validation
         logits = predict_logits(fitted.net, validation, self.info)
@@ -78,7 +78,8 @@ class Context:
             figure = plots.lines(epochs, curves, f"{name}: {label}", "epoch", label)
             self.run.log_figure(figure, f"{label.replace(' ', '_')}.png")
         return TrainedStudent(
-            architecture,
+            design.label,
+            design.architecture,
             self.save_weights(fitted.net, name),
             scores,
             len(fitted.curve),

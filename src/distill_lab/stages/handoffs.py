@@ -26,8 +26,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One trained teacher: `score` is what stage 1 ranks by."""
+    """One trained teacher: `label` tells it from the others, `score` is what stage 1 ranks by."""
 
+    label: str
     architecture: Component
     seed: int
     weights: Weights
@@ -54,7 +55,7 @@ class TeacherChoice:
         best = self.best
         more = f" and {len(self.kept) - 1} more" if len(self.kept) > 1 else ""
         return (
-            f"{best.architecture.label}{more}, best of {self.num_candidates}: "
+            f"{best.label}{more}, best of {self.num_candidates}: "
             f"val accuracy {best.scores.accuracy:.4f}, ECE {best.scores.ece:.4f}"
         )
 
@@ -99,9 +100,11 @@ class StudentDesign:
     """Stage 3: the picked student, its cost and its layer pairs.
 
     Attributes:
+        label: tells it from the other candidates.
         num_in_budget: how many of the candidates met the budget.
     """
 
+    label: str
     architecture: Component
     cost: Cost
     pairs: list[LayerPair]
@@ -112,7 +115,7 @@ class StudentDesign:
     def headline(self) -> str:
         """One line for the terminal."""
         return (
-            f"{self.architecture.label}, {self.num_in_budget} of {self.num_candidates} in budget: "
+            f"{self.label}, {self.num_in_budget} of {self.num_candidates} in budget: "
             f"{self.cost.parameters:,} parameters, {self.cost.macs:,} MACs"
         )
 
@@ -153,6 +156,7 @@ class ConnectedLoss:
 class TrainedStudent:
     """Stage 5: a trained student (distilled or control) and its scores on the validation split."""
 
+    label: str
     architecture: Component
     weights: Weights
     scores: Scores
@@ -208,20 +212,21 @@ class Report:
     Attributes:
         rows: "teacher", further teachers, "student without teacher", "student distilled".
         validation_accuracy: of the distilled student; the number all choices are made on.
-        model: name and version in the model registry, e.g. `models:/distill-lab-digits/3`, or None.
+        model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
     """
 
     rows: list[Row]
     verdict: list[Goal]
     proposals: list[Proposal]
     validation_accuracy: float
-    model: str | None
+    model: str
 
     @property
     def headline(self) -> str:
         """One line for the terminal."""
         met = sum(goal.met for goal in self.verdict)
-        return f"{met} of {len(self.verdict)} goals met, {len(self.proposals)} proposals"
+        plural = "" if len(self.proposals) == 1 else "s"
+        return f"{met} of {len(self.verdict)} goals met, {len(self.proposals)} proposal{plural}"
 
     def row(self, name: str) -> Row:
         """Return the line of a network by name."""

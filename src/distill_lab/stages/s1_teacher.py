@@ -29,7 +29,7 @@ def run(context: Context) -> TeacherChoice:
     for number, (architecture, seed) in enumerate(points):
         title = f"teacher {number + 1}/{len(points)} {labels[number]}"
         candidate, accuracies = _train(context, architecture, seed, number, title)
-        tried.append(candidate)
+        tried.append(replace(candidate, label=labels[number]))
         curves[f"{labels[number]} seed={seed}"] = accuracies
     ranked = rank(tried, selection)
     _log(context, ranked, curves)
@@ -75,7 +75,7 @@ def _train(
     cost = measure_cost(fitted.net, info.input_shape, LATENCY_REPEATS)
     weights = context.save_weights(fitted.net, f"teacher_{number}")
     accuracies = [row["val/accuracy"] for row in fitted.curve]
-    return Candidate(architecture, seed, weights, scores, cost, 0.0), accuracies
+    return Candidate("", architecture, seed, weights, scores, cost, 0.0), accuracies
 
 
 def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float]]) -> None:

@@ -52,7 +52,9 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
     _log(context, options, picked, teacher)
     taps = default_taps(context.new_network(picked.architecture, parts.seed))
     pairs = [pair for pair in knowledge.pairs if pair.student in taps]
-    return StudentDesign(picked.architecture, picked.cost, pairs, len(options), len(kept))
+    return StudentDesign(
+        picked.label, picked.architecture, picked.cost, pairs, len(options), len(kept)
+    )
 
 
 def _measure(context: Context, label: str, architecture: Component, budget: Limits) -> Option:

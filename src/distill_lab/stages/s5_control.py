@@ -22,4 +22,4 @@ def run(context: Context, student: StudentDesign) -> TrainedStudent:
         title="control, same student without a teacher",
         log=context.run.log_metrics,
     )
-    return context.trained_student(student.architecture, fitted, "control")
+    return context.trained_student(student, fitted, "control")

@@ -44,4 +44,4 @@ def run(
         title=f"student, {'+'.join(term.name for term in loss.terms)}",
         log=context.run.log_metrics,
     )
-    return context.trained_student(student.architecture, fitted, "student")
+    return context.trained_student(student, fitted, "student")

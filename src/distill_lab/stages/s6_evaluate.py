@@ -34,8 +34,6 @@ from distill_lab.stages.handoffs import (
 from distill_lab.stages.proposals import Evidence, propose
 from distill_lab.training.predict import predict_logits
 
-AUTO_NAME = "auto"  # evaluation.register_as: named after the dataset
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -97,7 +95,7 @@ def _measure(
     for name, trained in entries:
         net = context.trained_network(trained)
         logits = predict_logits(net, context.splits.test, context.info)
-        measured.append(Measured(name, trained.architecture.label, net, logits))
+        measured.append(Measured(name, trained.label, net, logits))
     return measured
 
 
@@ -115,11 +113,8 @@ def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
 
 def _hand_out(context: Context, net: nn.Module) -> str:
     """Log the student as an MLflow model that takes un-normalised inputs."""
-    name = context.parts.evaluation.register_as
-    if name == AUTO_NAME:
-        name = f"distill-lab-{context.info.name}"
     example = context.splits.train.inputs[:2]
-    return context.run.log_model(Deployed(net, context.info), example, name)
+    return context.run.log_model(Deployed(net, context.info), example)
 
 
 def _log(context: Context, report: Report, measured: list[Measured], loss: ConnectedLoss) -> None:
@@ -138,7 +133,7 @@ def _log(context: Context, report: Report, measured: list[Measured], loss: Conne
         for row in report.rows
     ]
     figures = {
-        "pareto.png": plots.pareto(points, "MACs", "test accuracy", "What was kept and saved"),
+        "pareto.png": plots.trade_off(points, "MACs", "test accuracy", "Kept and saved"),
         "reliability.png": grids.reliability_diagram(diagrams),
         "confusion.png": grids.confusion_matrices(matrices, names),
     }
@@ -158,13 +153,13 @@ def _log(context: Context, report: Report, measured: list[Measured], loss: Conne
             tables=(table(report),),
         ),
         Section(
-            "Accuracy against compute", figures=((figures["pareto.png"], "One point per network."),)
+            "Trade-off and calibration",
+            figures=(
+                (figures["pareto.png"], "What each network knows, and what it costs to ask it."),
+                (figures["reliability.png"], "On the diagonal, confidence is accuracy."),
+            ),
         ),
         Section("Loss terms", tables=(_terms(loss),)),
-        Section(
-            "Calibration",
-            figures=((figures["reliability.png"], "On the diagonal, confidence is accuracy."),),
-        ),
         Section(
             "Confusion", figures=((figures["confusion.png"], "Rows: true class; columns: said."),)
         ),
@@ -174,7 +169,7 @@ def _log(context: Context, report: Report, measured: list[Measured], loss: Conne
             tables=(_next(report.proposals),) if report.proposals else (),
         ),
     ]
-    title = f"{measured[-1].label} distilled from {measured[0].label}, {context.info.name}"
+    title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
 
 

@@ -111,15 +111,15 @@ class TrackedRun:
             save_file(state, local)
             return hashlib.sha256(local.read_bytes()).hexdigest()
 
-    def log_model(self, net: nn.Module, example: Tensor, registered_name: str | None) -> str:
+    def log_model(self, net: nn.Module, example: Tensor) -> str:
         """Log a network as an MLflow model; see `tracking.model.log_model`."""
         from distill_lab.tracking.model import log_model  # MLflow's model flavours take seconds
 
-        return log_model(self.uri, self.id, net, example, registered_name)
+        return log_model(self.uri, self.id, net, example)
 
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Record a dataset as the run's input."""
-        dataset = Dataset(name, digest[:36], "local", source)
+        dataset = Dataset(name, digest[:8], "local", source)  # as long as MLflow's own digests
         tag = InputTag("mlflow.data.context", context)
         self.client.log_inputs(self.id, [DatasetInput(dataset, [tag])])
 
@@ -137,10 +137,12 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
     >>> dotted({"a": {"b": 1, "_target_": "x.Y"}, "c": [1, 2]})
     {'a.b': 1, 'a': 'x.Y', 'c': [1, 2]}
+
+    An `@`, which MLflow refuses in a key, is written as a dot.
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        name = prefix if key == "_target_" else f"{prefix}.{key}".lstrip(".")
+        name = prefix if key == "_target_" else f"{prefix}.{key}".lstrip(".").replace("@", ".")
         if isinstance(value, dict) and value:
             flat |= dotted(value, name)
         else:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,9 @@ from torch import nn
 
 from distill_lab.errors import ConfigError, RunError
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
+from distill_lab.tracking.registry import register
 from distill_lab.tracking.run import TrackedRun
+from distill_lab.tracking.view import store_view
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,14 @@ class Store:
             reason = " ".join(str(error).split())
             raise RunError(f"weights {path!r} of run {run_id} do not fit: {reason}") from error
         return net.eval()
+
+    def register(self, model: str, name: str) -> str:
+        """Make a logged model a version in the registry; see `tracking.registry.register`."""
+        return register(self.client, model, name)
+
+    def view(self, key: str, filter_text: str, params: Sequence[str] = ()) -> str:
+        """Keep a view of the runs and return its address; see `tracking.view.store_view`."""
+        return store_view(self.client, self.experiment_id, key, filter_text, params)
 
     def _download(self, run_id: str, path: str) -> str:
         if self._scratch is None:

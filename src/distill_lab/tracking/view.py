@@ -1,0 +1,66 @@
+"""Where to look in the MLflow UI: links that open the runs with useful columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from mlflow import MlflowClient
+
+ADDRESS = "http://127.0.0.1:5000"
+MODE = "workflowType=machine_learning"  # else MLflow opens its pages for language models
+METRICS = (
+    "val/accuracy",
+    "test/accuracy",
+    "test/accuracy_control",
+    "test/gain_over_control",
+    "test/agreement",
+    "test/ece",
+    "cost/parameters",
+    "cost/macs",
+)
+
+
+def link(experiment_id: str, key: str) -> str:
+    """Return the address of a stored view."""
+    return f"{ADDRESS}/#/experiments/{experiment_id}/runs?{MODE}&viewStateShareKey={key}"
+
+
+def store_view(
+    client: MlflowClient, experiment_id: str, key: str, filter_text: str, params: Sequence[str]
+) -> str:
+    """Keep a view of the experiment's runs and return its address.
+
+    MLflow reads a view that is shared by link from a tag of the experiment; it is stored once.
+
+    Args:
+        client: of the store.
+        experiment_id: whose runs.
+        key: name of the view.
+        filter_text: which runs, in MLflow's search syntax.
+        params: shown as columns before the metrics.
+    """
+    columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in METRICS]
+    state = {
+        "searchFilter": filter_text,
+        "orderByKey": f"metrics.`{METRICS[0]}`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "groupBy": None,
+        "groupsExpanded": {},
+    }
+    tag, text = f"mlflow.sharedViewState.{key}", json.dumps(state)
+    if client.get_experiment(experiment_id).tags.get(tag) != text:
+        client.set_experiment_tag(experiment_id, tag, text)
+    return link(experiment_id, key)
