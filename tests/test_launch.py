@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from distill_lab import launch
@@ -68,6 +70,13 @@ class FakeStore:
     def __init__(self, *where):
         self.where = where
 
+    def register(self, model, name):
+        return f"models:/{name}/1 of {model}"
+
+
+def done(model):
+    return SimpleNamespace(report=SimpleNamespace(model=model), model=model)
+
 
 @pytest.fixture
 def calls(monkeypatch):
@@ -76,11 +85,11 @@ def calls(monkeypatch):
 
     def run(*args):
         made.append(args)
-        return "done"
+        return done("logged")
 
     def refine(*args):
         made.append(args)
-        return "refined"
+        return done("refined")
 
     monkeypatch.setattr("distill_lab.tracking.store.Store", FakeStore)
     monkeypatch.setattr("distill_lab.workflow.run", run)
@@ -98,7 +107,8 @@ def calls(monkeypatch):
     ],
 )
 def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, overrides, given, name):
-    assert run_job(checked(overrides), overrides, given) == "done"
+    finished = run_job(checked(overrides), overrides, given)
+    assert finished.model == "models:/distill-lab-digits/1 of logged"
     [(_, store, run_name, tags, parent)] = calls
     assert run_name == name
     assert tags == {"overrides": " ".join(overrides)}
@@ -107,7 +117,8 @@ def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, override
 
 
 def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
-    run_job(checked(["tracking.sweep_run_id=abc", "tracking.job=4"]), ["seed=1"])
+    finished = run_job(checked(["tracking.sweep_run_id=abc", "tracking.job=4"]), ["seed=1"])
+    assert finished.model == "logged"
     [(_, _, _, tags, parent)] = calls
     assert tags == {"overrides": "seed=1", "job": "4"}
     assert parent == "abc"
@@ -115,7 +126,7 @@ def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
 
 def test_refinement_follows_where_rounds_are_asked_for(calls):
     parts = checked(["evaluation.refine.rounds=2"])
-    assert run_job(parts, ["seed=1"]) == "refined"
-    done, _, overrides, rounds, check = calls[1]
-    assert (done, overrides, rounds) == ("done", ["seed=1"], 2)
+    assert run_job(parts, ["seed=1"]).model == "models:/distill-lab-digits/1 of refined"
+    first, _, overrides, rounds, check = calls[1]
+    assert (first.model, overrides, rounds) == ("logged", ["seed=1"], 2)
     assert check is checked

@@ -163,12 +163,12 @@ class Component:
 
     @property
     def label(self) -> str:
-        """Short text for tables and run names.
+        """Short text for tables and run names; knobs that are off are left out.
 
-        >>> Component("distill_lab.models.mlp.MLP", {"widths": [64, 32]}).label
+        >>> Component("distill_lab.models.mlp.MLP", {"widths": [64, 32], "dropout": 0.0}).label
         'MLP widths=[64, 32]'
         """
-        knobs = " ".join(f"{key}={value}" for key, value in self.args.items())
+        knobs = " ".join(f"{key}={value}" for key, value in self.args.items() if value)
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TypedDict
 
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ from distill_lab.report.style import (
 )
 
 _MAX_LABELS = 10
+_NAME_WIDTH = 28  # characters of a line; a longer name would squeeze the axes away
 
 
 class Point(TypedDict):
@@ -181,7 +183,7 @@ def _draw_effect(ax: Axes, values: list[Effect]) -> None:
 
 def _name_point(ax: Axes, point: Point, to_the_left: bool) -> None:
     ax.annotate(
-        point["name"],
+        fill(point["name"], _NAME_WIDTH),
         (point["x"], point["y"]),
         xytext=(-9 if to_the_left else 9, -14 if point["picked"] else 5),
         textcoords="offset points",
