@@ -5,7 +5,6 @@ Run by `make pictures`, which puts tests/ui on the path. `stages.svg` is drawn b
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +15,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Page
 
+from distill_lab.tracking.view import ADDRESS
+
 HERE = Path(__file__).resolve().parent
 MAX_BYTES = 250_000  # per picture, so that the repository stays small
 SWEEP = ["-m", "temperature.value=1,4,16", "seed=0,1"]
-COLUMNS = [
-    "params.`temperature.value`",
-    "params.`seed`",
-    "metrics.`val/accuracy`",
-    "metrics.`test/accuracy`",
-    "metrics.`test/gain_over_control`",
-    "metrics.`test/ece`",
-]
-VIEW = "pictures"
 
 
 def main() -> None:
@@ -43,38 +35,15 @@ def main() -> None:
 
 
 def _runs(folder: Path) -> tuple[Run, Run]:
-    """Return the sweep's run and its best job's; keep a view of the jobs with their columns."""
+    """Return the sweep's run and its best job's."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("distill-lab").experiment_id
     sweep = client.search_runs([experiment], "tags.kind = 'sweep'")[0]
-    state = {
-        "searchFilter": "tags.kind = 'workflow'",
-        "orderByKey": "metrics.`val/accuracy`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": COLUMNS,
-        "columnOrder": [],
-        "columnWidths": {},
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "runsVisibilityMap": {},
-        "runsHiddenMode": "FIRST_10_RUNS",
-        "groupBy": None,
-        "groupsExpanded": {},
-    }
-    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{VIEW}", json.dumps(state))
     return sweep, client.get_run(sweep.data.tags["best_run"])
 
 
 def _photograph_sweep(page: Page, address: str, sweep: Run) -> None:
-    page.goto(
-        f"{address}/#/experiments/{sweep.info.experiment_id}/runs"
-        f"?workflowType=machine_learning&viewStateShareKey={VIEW}"
-    )
+    page.goto(sweep.data.tags["look"].replace(ADDRESS, address))
     page.get_by_text("temperature.").first.wait_for()
     page.get_by_role("alert").get_by_role("button").last.click()  # what a shared view is
     page.wait_for_timeout(3000)  # the table is drawn in several steps

@@ -105,10 +105,14 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
         overrides: it was made from; they are what a proposal is added to.
         name: of the run in MLflow; None: from the config, or made of the overrides.
     """
+    import torch
+
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.refine import refine
     from distill_lab.tracking.store import Store
 
+    if parts.hardware.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     tags = {"overrides": " ".join(overrides)}

@@ -182,7 +182,7 @@ class Hardware:
     threads: int | None
 
     def __post_init__(self) -> None:
-        _positive("devices", self.devices)
+        _require("devices", self.devices, "1, as training is on one device", self.devices == 1)
         _positive("threads", self.threads)
 
 

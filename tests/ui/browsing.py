@@ -38,16 +38,15 @@ def served(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "distill_lab", "ui", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "distill_lab", "ui", "--port", str(port)]
     log = folder / "ui.log"
     with log.open("w") as output:
         server = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=output,
             stderr=output,
-            start_new_session=True,  # so that its workers can be stopped with it
+            start_new_session=True,  # so that its worker can be stopped with it
         )
     try:
         address = f"http://127.0.0.1:{port}"

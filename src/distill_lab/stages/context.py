@@ -38,7 +38,7 @@ class Context:
 
     def new_network(self, architecture: Component, seed: int) -> nn.Module:
         """Make a network whose initial weights depend on the seed alone."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
             torch.manual_seed(seed)
             return architecture.make_network(self.info)
 

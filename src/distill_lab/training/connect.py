@@ -42,7 +42,7 @@ def connected_objective(
     objective = Objective(terms)
     _check_taps(objective, student, teachers)
     needs = objective.needs
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective.connect(
             tap_shapes(student, input_shape, list(needs.student)),
