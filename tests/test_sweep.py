@@ -115,13 +115,14 @@ def test_a_list_sweeps_in_place_of_a_grid(workdir):
     assert small < large
 
 
-def test_only_the_best_job_of_a_sweep_is_registered(workdir):
+def test_only_the_best_job_of_a_sweep_is_registered(workdir, capsys):
     asked = [text for text in QUICK if not text.startswith("evaluation.register_as")]
     assert main(["-m", *asked, "seed=0,1"]) == 0
     store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
     best = sweep_of(store).data.tags
     versions = store.client.search_model_versions("name = 'distill-lab-fake'")
     assert [f"models:/distill-lab-fake/{v.version}" for v in versions] == [best["model"]]
+    assert "Mean and standard deviation over seeds" in capsys.readouterr().out
     assert versions[0].source == store.client.get_run(best["best_run"]).data.tags["model"]
 
 

@@ -86,7 +86,7 @@ def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]
         Section("Main effects", figures=tuple(figures)),
     ]
     if "seed" in keys:
-        spread = _seeds(done, [key for key in keys if key != "seed"])
+        spread = _seeds(done, _but_seed(keys))
         run.log_text(tables.csv_text(spread), "seeds.csv")
         sections.insert(1, Section("Spread over seeds", tables=(spread,)))
     return sections
@@ -148,9 +148,24 @@ def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
     parts = []
     if done:
         ranked = sorted(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), reverse=True)
-        parts.append(
-            "\nJobs, best validation accuracy first:\n" + tables.text(_shown(ranked, keys))
-        )
+        shown = tables.text(_shown(ranked, keys))
+        parts.append(f"\nJobs, best validation accuracy first:\n{shown}")
+    if done and "seed" in keys:
+        spread = tables.text([_short_spread(row) for row in _seeds(done, _but_seed(keys))])
+        parts.append(f"\nMean and standard deviation over seeds:\n{spread}")
     if failed:
         parts.append("\nFailed jobs:\n" + tables.text(_failures(failed)))
     return "\n".join(parts)
+
+
+def _but_seed(keys: list[str]) -> list[str]:
+    return [key for key in keys if key != "seed"]
+
+
+def _short_spread(row: dict[str, Cell]) -> dict[str, Cell]:
+    """Join each mean with its standard deviation, for the terminal."""
+    short = {key: value for key, value in row.items() if not key.startswith(("val/", "test/"))}
+    for metric in SHOWN:
+        mean, std = (tables.format_value(row[f"{metric} {part}"]) for part in ("mean", "std"))
+        short[metric] = f"{mean} ± {std}"
+    return short
