@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
 from distill_lab import cli, launch
 from distill_lab.cli import main
 from distill_lab.config.groups import groups
-from distill_lab.errors import DataError, RunError
+from distill_lab.errors import ConfigError, DataError, RunError
+from distill_lab.stages.handoffs import Proposal
 
 HEAVY = ("torch", "mlflow", "pytorch_lightning", "torchvision", "sklearn", "matplotlib", "pandas")
 WITHOUT_HEAVY = """
@@ -114,6 +121,8 @@ def test_check_of_everything_says_how_many(capsys, monkeypatch):
     [
         (RunError("epoch 3: loss kd is nan."), 1, "Failed: epoch 3: loss kd is nan."),
         (DataError("digits: altered."), 1, "Failed: digits: altered."),
+        (RunError("no http://ann:pw@host"), 1, "Failed: no http://***@host"),
+        (ConfigError(["no http://ann:pw@host"]), 2, "no http://***@host"),
         (KeyboardInterrupt(), 130, "Stopped; finished stages will be reused"),
     ],
 )
@@ -125,6 +134,88 @@ def test_what_goes_wrong_while_running_becomes_an_exit_code(capsys, monkeypatch,
     got, _, err = said(capsys, "seed=1")
     assert got == code
     assert text in err
+
+
+def test_sigterm_becomes_an_exit_code_and_the_handler_goes(capsys, monkeypatch):
+    def run_job(parts, overrides):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(launch, "run_job", run_job)
+    code, _, err = said(capsys, "seed=1")
+    assert code == 143
+    assert "Stopped; finished stages will be reused" in err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_sigterm_in_training_ends_the_program_and_its_runs(workdir):
+    long = ["selection.regime.epochs=100000", "architecture@teacher=mlp_30"]
+    command = [sys.executable, "-m", "distill_lab", "data=fake", *long]
+    with (workdir / "err").open("w") as err:
+        program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err)
+    try:
+        wait_for(lambda: "|" in (workdir / "err").read_text(), program)  # the bar of a training
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(30) == 143
+    finally:
+        program.kill()
+    assert "\nStopped; finished stages" in (workdir / "err").read_text()
+    rows = sqlite3.connect(workdir / "mlflow.db").execute("select name, status from runs")
+    status = dict(rows.fetchall())
+    assert status.pop("1 teacher") == "KILLED"
+    assert list(status.values()) == ["KILLED"]
+
+
+def wait_for(happened, program):
+    limit = time.monotonic() + 120
+    while not happened() and program.poll() is None and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert happened()
+
+
+def test_the_version_is_ours(capsys):
+    assert said(capsys, "--version") == (0, f"distill-lab {version('distill-lab')}\n", "")
+
+
+@pytest.fixture
+def swept(workdir):
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments/mine.yaml").write_text(
+        "# @package _global_\nhydra: {sweeper: {params: {temperature.value: '1,4', seed: '0,1'}}}\n"
+    )
+
+
+def test_an_experiment_that_is_a_sweep_wants_m(capsys, swept, monkeypatch):
+    monkeypatch.setattr(launch, "run_job", None)
+    code, _, err = said(capsys, "experiments=mine", "seed=0")
+    assert code == 2
+    assert "experiments: this experiment is a sweep over temperature.value; add -m" in err
+
+
+def test_check_of_a_sweep_says_how_many_jobs(capsys, swept):
+    code, out, _ = said(capsys, "check", "experiments=mine", "seed=0,1,2")
+    assert (code, out) == (0, "All 6 jobs of this sweep are sound; nothing was started.\n")
+
+
+def test_what_comes_next_is_made_of_the_shown_runs_overrides_and_tells_no_secret(
+    capsys, monkeypatch
+):
+    monkeypatch.setattr("distill_lab.stages.handoffs.table", lambda report: [])
+    monkeypatch.setattr("distill_lab.report.tables.text", lambda rows, columns: "")
+    done = SimpleNamespace(
+        report=SimpleNamespace(verdict=[], proposals=["not this"]),
+        overrides=["seed=1", "tracking.uri=postgresql://ann:pw@host/db"],
+        proposals=[Proposal(["seed=2"], "too small")],
+        report_path="report.html",
+        model="models:/m/1",
+        run_id="abc",
+        look="http://here",
+    )
+    cli._show(done, "postgresql://ann:pw@host/db")
+    out = capsys.readouterr().out
+    assert "  distill-lab seed=2 tracking.uri=postgresql://***@host/db\n      too small" in out
+    assert "Run     abc in postgresql://***@host/db\n" in out
 
 
 def test_the_composed_config_is_printed(capsys):
@@ -156,6 +247,9 @@ def test_the_ui_serves_this_machine_alone_unless_told_otherwise(monkeypatch, wor
         (["student.widht=[3]"], 2, "Did you mean 'widths'?"),
         (["data=dgits"], 2, "Did you mean 'digits'?"),
         (["loss.kd.wieght=1", "regime.lr=-1"], 2, "Did you mean 'weight'?"),
+        (["data.validation_fraction=2"], 2, "must be in (0, 1), got 2."),
+        (["data=fake", "data.num_classes=0"], 2, "must be >= 2, got 0."),
+        (["--version"], 0, "distill-lab 0."),
         (["-m", "temprature.value=1,2"], 2, "Did you mean 'temperature'?"),
     ],
 )

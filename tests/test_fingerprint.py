@@ -9,7 +9,7 @@ from distill_lab import fingerprint as fingerprint_module
 from distill_lab.config.check import build
 from distill_lab.config.compose import compose
 from distill_lab.fingerprint import FOLDER, fingerprint, source_hash, targets
-from distill_lab.workflow import STAGES, fingerprints
+from distill_lab.plan import STAGES, fingerprints
 
 ALL = {stage.name for stage in STAGES}
 MLPS = ["architecture@teacher=mlp_teacher", "architecture@student=mlp_student"]

@@ -7,7 +7,7 @@ import pytest
 from distill_lab import launch
 from distill_lab.config.compose import compose
 from distill_lab.errors import ConfigError
-from distill_lab.launch import check_everything, checked, deep_problems, run_job
+from distill_lab.launch import check_everything, check_jobs, checked, deep_problems, run_job
 
 
 def test_checked_gives_the_parts_of_the_run():
@@ -66,6 +66,44 @@ def test_every_wrong_option_is_named_with_the_choice_that_shows_it(workdir, monk
     assert starts[1:] == ["with experiments=bad: regime.lr", "with experiments=bad: regime.epochs"]
 
 
+def experiment(workdir, params):
+    """Write the experiment `mine`, a sweep of its own over these params."""
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments/mine.yaml").write_text(
+        f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
+    )
+
+
+def test_the_jobs_of_an_experiments_own_sweep_are_checked(workdir, monkeypatch):
+    experiment(workdir, "{temperature.value: '4,-1', seed: '0,1'}")
+    monkeypatch.setattr(launch, "groups", lambda: {"experiments": ["mine"]})
+    said = "temperature.value: must be > 0, got -1."
+    with pytest.raises(ConfigError) as caught:
+        check_everything()
+    assert caught.value.problems == [f"with experiments=mine: {said}"]
+    with pytest.raises(ConfigError) as caught:
+        check_jobs(["experiments=mine"])
+    assert caught.value.problems == [said]
+    assert check_jobs(["experiments=mine", "temperature.value=1"]) == 2
+
+
+def test_a_key_that_an_experiment_sweeps_but_does_not_exist_is_named(workdir):
+    experiment(workdir, "{temperature.valeu: '4,8'}")
+    with pytest.raises(ConfigError, match=r"temperature\.valeu.*Did you mean 'value'"):
+        check_jobs(["experiments=mine"])
+
+
+def test_check_of_what_is_no_override_lists_all_problems():
+    with pytest.raises(ConfigError) as caught:
+        check_jobs(["=3", "seed=1.5"])
+    assert len(caught.value.problems) == 2
+
+
+def test_memory_that_no_student_fits_in_is_found_before_anything_runs():
+    with pytest.raises(ConfigError, match=r"design: none of .* peak_memory_mib"):
+        checked(["design.max_memory_mib=0.0001"])
+
+
 class FakeStore:
     def __init__(self, *where):
         self.where = where
@@ -75,7 +113,7 @@ class FakeStore:
 
 
 def done(model):
-    return SimpleNamespace(report=SimpleNamespace(model=model), model=model)
+    return SimpleNamespace(report=SimpleNamespace(model=model, proposals=["next"]), model=model)
 
 
 @pytest.fixture
@@ -130,3 +168,18 @@ def test_refinement_follows_where_rounds_are_asked_for(calls):
     first, _, overrides, rounds, check = calls[1]
     assert (first.model, overrides, rounds) == ("logged", ["seed=1"], 2)
     assert check is checked
+
+
+def test_a_run_knows_what_a_proposal_is_added_to_without_the_wish_to_refine(calls):
+    overrides = ["seed=1", "evaluation.refine.rounds=0", "++evaluation.refine.rounds=0"]
+    finished = run_job(checked(["seed=1"]), overrides)
+    assert finished.overrides == ["seed=1"]
+    assert finished.proposals == ["next"]
+
+
+def test_no_secret_is_in_a_name_or_tag(calls):
+    secret = "tracking.uri=postgresql://ann:pw@host/db"
+    run_job(checked(["seed=1"]), [secret])
+    [(_, _, name, tags, _)] = calls
+    assert tags == {"overrides": "tracking.uri=postgresql://***@host/db"}
+    assert name == "uri=postgresql://***@host/db"

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 
 LEVEL_0 = {"errors", "contracts", "settings"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "temperature", "naming"}
-TOP = {"workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
+TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
 TYPES_ONLY = {"tracking"}
 MAY_IMPORT = {
     **dict.fromkeys(LEVEL_0, LEVEL_0),
@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "report": LEVEL_0 | LEVEL_1,
     "tracking": LEVEL_0,
     "fingerprint": set(),
-    "config": LEVEL_0 | {"temperature"},
+    "config": LEVEL_0 | {"temperature", "naming"},
     "stages": LEVEL_0 | LEVEL_1 | {"training", "report"},
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config"},
 }

@@ -6,7 +6,7 @@ import pytest
 
 from distill_lab.config.compose import compose
 from distill_lab.config.groups import groups
-from distill_lab.naming import short_key, short_name, short_value
+from distill_lab.naming import short_key, short_name, short_value, split_override
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,6 @@ from distill_lab.naming import short_key, short_name, short_value
     [
         ("seed", "seed"),
         ("regime.lr", "lr"),
-        ("+regime.lr", "lr"),
         ("temperature.value", "temperature"),
         ("value", "value"),
         ("loss.kd.weight", "kd.weight"),
@@ -50,6 +49,30 @@ def test_a_value_loses_brackets_and_quotes(value, expected):
 def test_a_name_has_the_overrides_in_order():
     name = short_name(["loss=[ce,kd]", "temperature.value=4", "seed=1"])
     assert name == "loss=ce+kd temperature=4 seed=1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed=1", ("seed", "1")),
+        ("+a.b=1", ("a.b", "1")),
+        ("++a.b=c=d", ("a.b", "c=d")),
+        ("~seed", ("seed", "")),
+        ("~loss=kd", ("loss", "kd")),
+        ("architecture@student=mlp_30", ("architecture@student", "mlp_30")),
+        ("name=+1", ("name", "+1")),
+    ],
+)
+def test_an_override_is_split_at_its_first_equals_sign_and_loses_its_own_signs(text, expected):
+    assert split_override(text) == expected
+
+
+def test_signs_before_a_key_are_not_in_the_name():
+    assert short_name(["++seed=1", "+regime.lr=2"]) == "seed=1 lr=2"
+
+
+def test_a_secret_is_not_in_the_name():
+    assert short_name(["tracking.uri=http://ann:pw@host"]) == "uri=http://***@host"
 
 
 def test_an_equals_sign_in_a_value_stays():

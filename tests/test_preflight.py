@@ -152,6 +152,16 @@ def test_an_impossible_budget_names_the_nearest_candidate():
     assert f"parameters {68 * 4 + 3} where at most {(68 * 64 + 3) * 0.01:.6g} are" in problem
 
 
+def test_memory_that_no_candidate_fits_in_is_counted_without_a_real_network():
+    # MLP of width 4 on 64 inputs and 3 classes: 275 parameters, and alive at the worst moment,
+    # after the ReLU, are 64 inputs and 2 x 4 activations; all of 4 bytes.
+    needed = 4 * (275 + 64 + 2 * 4) / 2**20
+    assert problems(design=design(max_memory_mib=needed)) == []
+    [problem] = problems(design=design(max_memory_mib=0.9 * needed))
+    assert problem.startswith("design: none of the 2 student candidates meets the budget. Nearest:")
+    assert f"MLP widths=[4] with peak_memory_mib {needed:.6g} where at most" in problem
+
+
 def test_the_budget_is_held_against_the_largest_teacher_that_could_be_kept():
     small_and_large = (mlp(8), mlp(64))
     assert problems(teachers=small_and_large) == []

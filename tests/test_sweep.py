@@ -89,6 +89,12 @@ def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
     accuracies = [float(row["test/accuracy"]) for row in rows[:2]]
     assert [row["seeds"] for row in seeds] == ["2"]
     assert float(seeds[0]["test/accuracy mean"]) == pytest.approx(sum(accuracies) / 2)
+    gains = [float(row["test/gain_over_control"]) for row in rows[:2]]
+    mean = run.data.metrics["test/gain_over_control_mean"]
+    assert mean == pytest.approx(sum(gains) / 2)
+    spread = run.data.metrics["test/gain_over_control_std"]
+    assert spread == pytest.approx(abs(gains[0] - gains[1]) / 2**0.5)
+    assert "n = 2" in store.fetch(run.info.run_id, "report.html").read_text()
 
 
 def test_a_job_that_cannot_run_is_listed_and_the_others_go_on(workdir, capsys):

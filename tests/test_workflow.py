@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab import workflow
+from distill_lab import plan, workflow
 from distill_lab.errors import RunError
 from distill_lab.launch import checked, run_job
+from distill_lab.plan import STAGES
+from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     CONTROL,
     DISTILLED,
@@ -19,7 +21,6 @@ from distill_lab.stages.handoffs import (
     to_plain,
 )
 from distill_lab.tracking.store import Store
-from distill_lab.workflow import STAGES
 
 NAMES = [stage.name for stage in STAGES]
 QUICK = [
@@ -186,7 +187,7 @@ def test_reuse_off_does_everything_again(here):
 
 
 def test_any_code_reuses_what_other_code_made_and_same_code_does_not(here, monkeypatch):
-    monkeypatch.setattr(workflow, "source_hash", lambda modules: "edited")
+    monkeypatch.setattr(plan, "source_hash", lambda modules: "edited")
     assert go("reuse=any_code").reused == NAMES
     assert go("reuse=same_code").reused == []
 
@@ -202,6 +203,50 @@ def test_altered_weights_are_found_and_only_that_stage_is_done_again(workdir, ca
     again = go()
     assert [name for name in NAMES if name not in again.reused] == ["5 control"]
     assert "was altered" in capsys.readouterr().out
+
+
+def test_a_lost_report_is_made_again(workdir):
+    done = go()
+    store_of().fetch(done.run_id, "report.html")
+    done.report_path.unlink()
+    again = go()
+    assert [name for name in NAMES if name not in again.reused] == ["6 evaluate"]
+
+
+def test_what_was_distilled_from_other_weights_is_not_reused(workdir, monkeypatch):
+    """A teacher made again under the same config may differ: by hardware, say."""
+    go()
+    store = store_of()
+    store.fetch(store.find_finished({"stage": "1 teacher"}).id, "handoff.json").unlink()
+    original = Context.new_network
+
+    def other_seed(context, architecture, seed):
+        return original(context, architecture, seed + 1)
+
+    monkeypatch.setattr(Context, "new_network", other_seed)
+    again = go()
+    assert "5 control" in again.reused
+    assert [name for name in NAMES if name not in again.reused] == [
+        "1 teacher",
+        "2 knowledge",
+        "3 student",
+        "4 loss",
+        "5 train",
+        "6 evaluate",
+    ]
+
+
+def test_the_logged_model_lies_with_its_run(here, home):
+    store = store_of()
+    logged = store.client.get_logged_model(here.report.model.rpartition("/")[2])
+    assert logged.experiment_id == store.experiment_id
+    assert (home / "mlartifacts").as_uri() in logged.artifact_location
+    assert not (home / "mlruns").exists()
+
+
+def test_no_password_of_the_store_is_kept(here):
+    data = store_of().client.get_run(here.run_id).data
+    assert not [key for key in data.params if key.startswith("tracking")]
 
 
 def test_a_diverging_training_fails_its_runs_and_the_next_start_goes_on_from_there(here):

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from distill_lab.errors import ConfigError, DistillLabError, nearest
+from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
 from distill_lab.naming import LOOK
 
 if TYPE_CHECKING:
@@ -21,25 +25,19 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
-HYDRA_FLAGS = (
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--hydra-help",
-    "--shell-completion",
-    "-sc",
-    "--version",
-)
+EXIT_TERMINATED = 143
+STOPPED = "\nStopped; finished stages will be reused by the same command."
+HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 
 HELP = """\
 distill-lab: knowledge distillation experiments, tracked.
 
   distill-lab [overrides]            run the six stages; finished ones are reused
   distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end
-  distill-lab check [overrides]      check every config (or one run's) without running anything
+  distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1
   distill-lab --cfg job [overrides]  print the composed config
+  distill-lab --version              print the version
 
 An override is group=option (data=mnist) or key=value (temperature.value=4, student.widths=[32]).
 A network's knob may be a grid of candidates: 'student.widths={grid: [[16], [32]]}'.
@@ -48,29 +46,58 @@ Groups and their options:
 """
 
 
+class Terminated(SystemExit):
+    """The program was told to end, by SIGTERM; its open runs end as killed."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 asked wrongly, 130 stopped."""
+    """Run one command and return its exit code.
+
+    Returns:
+        0 done, 1 failed, 2 asked wrongly, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing tracebacks
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     _quiet()
     try:
-        return _command(words)
+        with _sigterm_raises():
+            return _command(words)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(without_secret(str(error)), file=sys.stderr)
         return EXIT_CONFIG
     except DistillLabError as error:
-        print(f"\nFailed: {error}", file=sys.stderr)
+        print(without_secret(f"\nFailed: {error}"), file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("\nStopped; finished stages will be reused by the same command.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Terminated:
+        print(STOPPED, file=sys.stderr)
+        return EXIT_TERMINATED
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception; Lightning, which has a handler of its own, calls it too."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated("stopped by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(words: list[str]) -> int:
     first = words[0] if words else ""
     if first in ("--help", "-h", "help"):
         print(HELP + _options())
+        return 0
+    if first == "--version":
+        print(f"distill-lab {version('distill-lab')}")
         return 0
     commands: dict[str, Callable[[list[str]], int]] = {"check": _check, "ui": _ui}
     if first in commands:
@@ -98,19 +125,20 @@ def _run(words: list[str]) -> int:
         from distill_lab.sweep import run_sweep
 
         return run_sweep(overrides, lambda given, job: _hydra(["-m", *given], job))
-    from distill_lab.launch import checked, run_job
+    from distill_lab.launch import checked_alone, run_job
 
-    parts = checked(overrides)
-    _show(run_job(parts, overrides), overrides, parts.tracking.uri)
+    parts = checked_alone(overrides)
+    _show(run_job(parts, overrides), parts.tracking.uri)
     return 0
 
 
 def _check(words: list[str]) -> int:
-    from distill_lab.launch import check_everything, checked
+    from distill_lab.launch import check_everything, check_jobs
 
     if words:
-        checked(words)
-        print("This run is sound; nothing was started.")
+        count = check_jobs(words)
+        what = "This run is" if count == 1 else f"All {count} jobs of this sweep are"
+        print(f"{what} sound; nothing was started.")
     else:
         print(f"{check_everything()} configs compose, check and build.")
     return 0
@@ -147,7 +175,7 @@ def _hydra(words: list[str], job: Callable[[Any], None]) -> None:
         sys.argv = program
 
 
-def _show(done: Done, overrides: list[str], uri: str) -> None:
+def _show(done: Done, uri: str) -> None:
     from distill_lab.refine import merged
     from distill_lab.report import tables
     from distill_lab.stages.handoffs import table
@@ -158,12 +186,13 @@ def _show(done: Done, overrides: list[str], uri: str) -> None:
         sign = ">=" if goal.at_least else "<="
         mark = "met" if goal.met else "missed"
         print(f"  {goal.name:<28} {goal.value:7.1%}   goal {sign} {goal.goal:.0%}   {mark}")
-    if done.report.proposals:
+    if done.proposals:
         print("\nNext, by the rules of stage 6:")
-        for proposal in done.report.proposals:
-            command = shlex.join(merged(overrides, proposal.overrides))
-            print(f"  distill-lab {command}\n      {proposal.why}")
-    print(f"\nReport  {done.report_path}\nModel   {done.model}\nRun     {done.run_id} in {uri}")
+        for proposal in done.proposals:
+            command = shlex.join(merged(done.overrides, proposal.overrides))
+            print(f"  distill-lab {without_secret(command)}\n      {proposal.why}")
+    print(f"\nReport  {done.report_path}\nModel   {done.model}")
+    print(f"Run     {done.run_id} in {without_secret(uri)}")
     print(f"{LOOK}\n        {done.look}")
 
 

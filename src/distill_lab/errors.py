@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -29,6 +30,15 @@ class DataError(DistillLabError):
 
 class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
+
+
+def without_secret(text: str) -> str:
+    """Hide user and password of every address in a text.
+
+    >>> without_secret("at postgresql://ann:pw@host/db")
+    'at postgresql://***@host/db'
+    """
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.check import build, component, grid, problems, settings_of
-from distill_lab.config.compose import choices, compose, composed
-from distill_lab.config.groups import groups, takes_several
-from distill_lab.config.overrides import key_of, read
+from distill_lab.config.compose import choices, compose, composed, jobs, own_sweep
+from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
+from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
-from distill_lab.errors import ConfigError
-from distill_lab.naming import short_name
+from distill_lab.errors import ConfigError, without_secret
+from distill_lab.naming import short_name, split_override
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
 
+ROUNDS = "evaluation.refine."
+"""How a run is refined; no part of what it was."""
 NEED_TORCH = ("data", "architecture", "teacher", "student", "loss", "design", "experiments")
 
 
@@ -41,6 +43,40 @@ def checked(overrides: Sequence[str]) -> Parts:
     return build(config, choices(request.composable))
 
 
+def checked_alone(overrides: Sequence[str]) -> Parts:
+    """Check a run that is asked for by itself, not as a job of a sweep.
+
+    Raises:
+        ConfigError: lists every problem, or the experiment is a sweep.
+    """
+    parts = checked(overrides)
+    swept = own_sweep(overrides)
+    if swept:
+        keys = ", ".join(swept)
+        raise ConfigError(
+            [f"experiments: this experiment is a sweep over {keys}; add -m, or give each a value."]
+        )
+    return parts
+
+
+def check_jobs(overrides: Sequence[str]) -> int:
+    """Check each job of a request, which may be a sweep; return how many there are.
+
+    Raises:
+        ConfigError: lists every problem of any job, each once.
+    """
+    asked = [list(overrides)] if read(overrides).problems else jobs(overrides)
+    found = []
+    for job in asked:
+        try:
+            checked(job)
+        except ConfigError as error:
+            found += error.problems
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    return len(asked)
+
+
 def deep_problems(
     config: dict[str, Any], shallow: Sequence[str] = (), budget: bool = True
 ) -> list[str]:
@@ -62,7 +98,7 @@ def deep_problems(
 
 def _needs_torch(overrides: Sequence[str], found: Sequence[str]) -> bool:
     """Tell whether an override that looks sound so far touches what only torch can judge."""
-    keys = [key_of(text) for text in overrides if key_of(text).startswith(NEED_TORCH)]
+    keys = [key for key, _ in map(split_override, overrides) if key.startswith(NEED_TORCH)]
     return any(not any(_is_about(problem, key) for problem in found) for key in keys)
 
 
@@ -73,28 +109,36 @@ def _is_about(problem: str, path: str) -> bool:
 def check_everything() -> int:
     """Compose, check and build every option of every group and every experiment; return how many.
 
-    An option by itself is not held against the budget, an experiment is.
+    An option by itself is not held against the budget; an experiment is, with each of its jobs.
 
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
     """
     choices = [
-        (key, f"{key}=[{name}]" if takes_several(key) else f"{key}={name}")
+        f"{key}=[{name}]" if takes_several(key) else f"{key}={name}"
         for key, names in groups().items()
         for name in names
     ]
     found = []
-    for key, choice in choices:
+    for choice in choices:
         try:
-            config = compose([choice])
-            shallow = problems(config)
-            wrong = shallow + deep_problems(config, shallow, budget=key == "experiments")
+            _check_choice(choice)
         except ConfigError as error:
-            wrong = error.problems
-        found += [f"with {choice}: {problem}" for problem in wrong]
+            found += [f"with {choice}: {problem}" for problem in error.problems]
     if found:
         raise ConfigError(found)
     return len(choices)
+
+
+def _check_choice(choice: str) -> None:
+    if split_override(choice)[0] == EXPERIMENTS:
+        check_jobs([choice])
+        return
+    config = compose([choice])
+    shallow = problems(config)
+    found = shallow + deep_problems(config, shallow, budget=False)
+    if found:
+        raise ConfigError(found)
 
 
 def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
@@ -115,12 +159,14 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
         raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    tags = {"overrides": " ".join(overrides)}
+    tags = {"overrides": without_secret(" ".join(overrides))}
     if tracking.job is not None:
         tags["job"] = str(tracking.job)
     name = name or parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
     print(f"\n{name}")
     done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
+    done.overrides = [text for text in overrides if not split_override(text)[0].startswith(ROUNDS)]
+    done.proposals = list(done.report.proposals)
     if parts.evaluation.refine.rounds > 0:
         done = refine(done, store, list(overrides), parts.evaluation.refine.rounds, checked)
     registered = registry_name(parts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distill_lab.errors import without_secret
+
 GENERIC = ("value", "weight", "rounds", "latency_repeats")
 """Last keys that say nothing without the one before them."""
 SLOTS = ("teacher", "student", "selection")
@@ -17,9 +19,18 @@ def short_name(overrides: Sequence[str]) -> str:
     >>> short_name(["temperature.value=4", "architecture@student=mlp_30", "loss=[ce,kd]", "seed=1"])
     'temperature=4 student=mlp_30 loss=ce+kd seed=1'
     """
-    return " ".join(
-        f"{short_key(key)}={short_value(value)}" for key, value in map(_split, overrides)
-    )
+    pairs = map(split_override, overrides)
+    return " ".join(f"{short_key(key)}={without_secret(short_value(v))}" for key, v in pairs)
+
+
+def split_override(text: str) -> tuple[str, str]:
+    """Return the key, without the signs before it, and the value as it is written.
+
+    >>> split_override("++loss.kd.weight=1"), split_override("name=a=b"), split_override("~seed")
+    (('loss.kd.weight', '1'), ('name', 'a=b'), ('seed', ''))
+    """
+    key, _, value = text.lstrip("+~").partition("=")
+    return key, value
 
 
 def short_key(key: str) -> str:
@@ -30,7 +41,7 @@ def short_key(key: str) -> str:
     >>> short_key("student.widths"), short_key("selection.regime.lr")
     ('student.widths', 'selection.regime.lr')
     """
-    plain = key.lstrip("+~").rpartition("@")[2]
+    plain = key.rpartition("@")[2]
     words = plain.split(".")
     if words[0] in SLOTS:
         return plain
@@ -49,8 +60,3 @@ def short_value(value: str) -> str:
     if plain.startswith("[") and plain.endswith("]"):
         return "+".join(part.strip() for part in plain[1:-1].split(","))
     return plain
-
-
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key, value

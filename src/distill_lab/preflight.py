@@ -12,7 +12,13 @@ from distill_lab.config.ranges import out_of_range
 from distill_lab.contracts import Component, DataInfo, grid_labels
 from distill_lab.losses.base import Loss
 from distill_lab.measure.budget import limits, nearest_miss
-from distill_lab.measure.cost import Cost, count_macs, count_parameters, size_bytes
+from distill_lab.measure.cost import (
+    Cost,
+    count_macs,
+    count_parameters,
+    peak_memory_mib,
+    size_bytes,
+)
 from distill_lab.settings import Design
 from distill_lab.training.connect import connected_objective
 
@@ -110,22 +116,22 @@ def _problems_of_budget(
     info: DataInfo,
 ) -> Iterator[str]:
     """Hold the students against the largest teacher; latency is left to stage 3."""
-    with_macs = design.max_macs_fraction is not None
     costs = {
-        label: _static_cost(net, info, with_macs)
+        label: _static_cost(net, info, design)
         for label, net in zip(grid_labels(students), nets, strict=True)
     }
-    biggest = max(teachers, key=count_parameters)
-    largest = _static_cost(biggest, info, with_macs)
+    largest = _static_cost(max(teachers, key=count_parameters), info, design)
     allowed = limits(design, largest, has_grid=len(students) > 1)
     if all(allowed.misses(cost) for cost in costs.values()):
         yield f"design: {nearest_miss(costs, allowed)}"
 
 
-def _static_cost(net: nn.Module, info: DataInfo, with_macs: bool) -> Cost:
-    """Return what needs no measuring; latency and memory are 0, and MACs unless they are asked for.
+def _static_cost(net: nn.Module, info: DataInfo, design: Design) -> Cost:
+    """Return what can be counted; latency is 0, and so is what the design does not limit.
 
-    Counting MACs on meta tensors imports the compiler of torch, which takes a second.
+    A forward pass of meta tensors imports the compiler of torch, which takes a second.
     """
-    macs = count_macs(net, info.input_shape) if with_macs else 0
-    return Cost(count_parameters(net), macs, size_bytes(net), 0.0, 0.0, 0.0)
+    shape = info.input_shape
+    macs = 0 if design.max_macs_fraction is None else count_macs(net, shape)
+    memory = 0.0 if design.max_memory_mib is None else peak_memory_mib(net, shape)
+    return Cost(count_parameters(net), macs, size_bytes(net), 0.0, 0.0, memory)

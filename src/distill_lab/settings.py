@@ -109,8 +109,10 @@ class Knowledge:
     student_epochs: int
 
     def __post_init__(self) -> None:
-        ok = bool(self.temperatures) and all(value > 0 for value in self.temperatures)
-        _require("temperatures", self.temperatures, "a list of numbers > 0, not empty", ok)
+        given = self.temperatures
+        ok = bool(given) and sorted(set(given)) == given
+        ok = ok and all(value > 0 for value in given)
+        _require("temperatures", given, "different numbers > 0, ascending, not empty", ok)
         _require("num_samples", self.num_samples, ">= 16", self.num_samples >= 16)
         _require("student_epochs", self.student_epochs, ">= 0", self.student_epochs >= 0)
 
@@ -165,8 +167,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         _require("num_bins", self.num_bins, ">= 2", self.num_bins >= 2)
         name = self.register_as
-        usable = name is None or (name.strip() != "" and not set(name) & set("/:"))
-        _require("register_as", name, "a name without '/' and ':', or null", usable)
+        usable = name is None or (name.strip() != "" and not set(name) & set("/:'\""))
+        _require("register_as", name, "a name without '/', ':' and quotes, or null", usable)
         _positive("latency_repeats", self.latency_repeats)
         for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
             _fraction(name, getattr(self, name))

@@ -11,7 +11,7 @@ from distill_lab.config.compose import jobs
 from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
-from distill_lab.errors import ConfigError, DistillLabError
+from distill_lab.errors import ConfigError, DistillLabError, without_secret
 from distill_lab.launch import checked, registry_name, run_job
 from distill_lab.naming import LOOK, short_key, short_name
 
@@ -50,12 +50,15 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     names = [short_name([f"{k}={split(job)[k]}" for k in keys if k in split(job)]) for job in asked]
     tracking = first.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    name = first.name or f"sweep: {' x '.join(map(short_key, keys)) or 'one job'}"
+    count = f"{len(asked)} job{'s' * (len(asked) != 1)}"
+    name = (
+        f"{first.name or 'sweep'}: {' x '.join(map(short_key, keys)) or 'nothing swept'}, {count}"
+    )
     tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
-    with store.start(f"{name}, {len(asked)} jobs", tags) as run:
+    with store.start(name, tags) as run:
         run.log_params(_values(asked, keys))
         run.log_json({str(n): [names[n], job] for n, job in enumerate(asked)}, JOBS)
-        print(f"\n{name}, {len(asked)} jobs")
+        print(f"\n{name}")
         numbers = ",".join(str(number) for number in sorted(parts))
         handed_on = [text for text in overrides if _is_for_launcher(text)]
         own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={numbers}"]
@@ -63,16 +66,17 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         columns = [column(key) for key in keys]
         look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns)
         run.set_tags({"look": look})
-        text, num_failed = summarise(store, run, asked, names, keys, wrong, registry_name(first))
+        registered = {number: registry_name(made) for number, made in parts.items()}
+        text, num_failed = summarise(store, run, asked, names, keys, wrong, registered)
     print(text)
-    print(f"\nSweep   {run.id} in {tracking.uri}\n{LOOK}\n        {look}")
+    print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
     return 1 if num_failed else 0
 
 
 def sweep_job(cfg: Any) -> None:
     """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker.
 
-    A job that fails must not take the others with it: its run is already marked FAILED, the summary
+    A job that fails must not take the others with it: the sweep's run is told why, the summary
     lists it, and this returns.
     """
     from distill_lab.tracking.store import Store
@@ -83,11 +87,11 @@ def sweep_job(cfg: Any) -> None:
     own = [f"tracking.sweep_run_id={tracking.sweep_run_id}", f"tracking.job={tracking.job}"]
     try:
         run_job(checked([*overrides, *own]), overrides, name)
-    except DistillLabError as error:
+    except Exception as error:
+        if not isinstance(error, DistillLabError):
+            traceback.print_exc()
         print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)
-    except Exception:
-        print(f"\nJob {tracking.job} ({name}) failed:", file=sys.stderr)
-        traceback.print_exc()
+        store.open(tracking.sweep_run_id).set_tags({f"failed.{tracking.job}": str(error)})
 
 
 def swept_keys(asked: list[list[str]]) -> list[str]:

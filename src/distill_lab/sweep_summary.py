@@ -5,13 +5,15 @@ from __future__ import annotations
 from distill_lab.naming import short_key, short_value
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
-from distill_lab.report.html import Section, page
+from distill_lab.report.html import Goal, Section, page
 from distill_lab.report.tables import Cell
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
 
 CHOSEN_BY = "val/accuracy"
-SHOWN = ("val/accuracy", "test/accuracy", "test/gain_over_control", "test/agreement", "test/ece")
+TIES_BY = "val/nll"
+GAIN = "test/gain_over_control"
+SHOWN = ("val/accuracy", "test/accuracy", GAIN, "test/agreement", "test/ece")
 COSTS = ("cost/parameters", "cost/macs")
 Rows = list[dict[str, Cell]]
 
@@ -23,7 +25,7 @@ def summarise(
     names: list[str],
     keys: list[str],
     wrong: dict[int, str],
-    registered: str | None,
+    registered: dict[int, str | None],
 ) -> tuple[str, int]:
     """Log table, plots and best job on the sweep's run.
 
@@ -34,14 +36,16 @@ def summarise(
         names: short name of each job.
         keys: the swept keys.
         wrong: job number -> why it could not start.
-        registered: name under which the best job's model is registered, or None.
+        registered: job number -> name under which its model would be registered, or None.
 
     Returns:
         Text for the terminal, and how many jobs failed.
     """
     records = {int(r.tags["job"]): r for r in store.children(run.id) if "job" in r.tags}
+    tags = store.get(run.id).tags
+    told = {n: tags[f"failed.{n}"] for n in range(len(asked)) if f"failed.{n}" in tags}
     rows = [
-        _row(number, names[number], overrides, keys, records.get(number), wrong.get(number))
+        _row(store, number, names[number], overrides, keys, records.get(number), (told | wrong))
         for number, overrides in enumerate(asked)
     ]
     done = [row for row in rows if row["status"] == "FINISHED"]
@@ -49,14 +53,19 @@ def summarise(
     run.log_text(tables.csv_text(rows), "jobs.csv")
     run.log_metrics({"num_jobs": len(rows), "num_failed": len(failed)})
     sections = []
-    best = max(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), default=None)
+    best = max(done, key=_rank, default=None)
     if best is not None:
         sections += _of_done(run, done, best, keys)
-        _mark(store, run, best, registered)
+        _mark(store, run, best, registered[int(str(best["job"]))])
     if failed:
         sections.append(Section("Failed", tables=(_failures(failed),)))
     run.log_text(page(f"Sweep over {', '.join(map(short_key, keys))}", sections), "report.html")
     return _text(done, failed, keys), len(failed)
+
+
+def _rank(row: dict[str, Cell]) -> tuple[float, float]:
+    """Higher validation accuracy first, at equal accuracy lower validation NLL."""
+    return float(row[CHOSEN_BY] or 0.0), -float(row[TIES_BY] or 0.0)
 
 
 def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str | None) -> None:
@@ -66,7 +75,7 @@ def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str 
     best_run = store.open(str(best["run"]))
     best_run.set_tags({"best_of_sweep": "true"})
     if registered is not None:
-        model = best_run.client.get_run(best_run.id).data.tags["model"]
+        model = store.get(best_run.id).tags["model"]
         run.set_tags({"model": store.register(model, registered)})
 
 
@@ -75,7 +84,8 @@ def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]
     for key, effect in main_effects(done, keys, CHOSEN_BY).items():
         figure = plots.main_effects({short_key(key): effect}, "validation accuracy")
         run.log_figure(figure, f"effects/{short_key(key).replace('/', '_')}.png")
-        figures.append((figure, f"Mean over all jobs with that {short_key(key)}."))
+        text = f"Mean over all jobs with that {short_key(key)}; whiskers: their standard deviation."
+        figures.append((figure, text))
     sections = [
         Section(
             "Best job, by validation accuracy",
@@ -86,10 +96,25 @@ def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]
         Section("Main effects", figures=tuple(figures)),
     ]
     if "seed" in keys:
-        spread = _seeds(done, _but_seed(keys))
-        run.log_text(tables.csv_text(spread), "seeds.csv")
-        sections.insert(1, Section("Spread over seeds", tables=(spread,)))
+        sections.insert(1, _over_seeds(run, done, best, keys))
     return sections
+
+
+def _over_seeds(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]) -> Section:
+    """Log mean and spread of every setting; the verdict is on the best job's setting."""
+    spread = _seeds(done, _but_seed(keys))
+    run.log_text(tables.csv_text(spread), "seeds.csv")
+    setting = next(r for r in spread if all(r[short_key(k)] == best[k] for k in _but_seed(keys)))
+    mean, std = (setting[f"{GAIN} {part}"] for part in ("mean", "std"))
+    run.log_metrics({f"{GAIN}_mean": float(mean or 0.0)})
+    if std is None:
+        return Section("Spread over seeds", tables=(spread,))
+    run.log_metrics({f"{GAIN}_std": float(std)})
+    value = f"{100 * float(mean or 0.0):.1f} ± {100 * float(std):.1f} points"
+    goal = Goal("gain over the control", value, f"n = {setting['seeds']}", float(mean or 0.0) > 0)
+    text = "Of the best job's setting: mean and standard deviation over its seeds."
+    short = [_short_spread(row) for row in spread]
+    return Section("Spread over seeds", verdict=(goal,), text=(text,), tables=(short,))
 
 
 def _seeds(done: Rows, keys: list[str]) -> Rows:
@@ -107,21 +132,27 @@ def _seeds(done: Rows, keys: list[str]) -> Rows:
 
 
 def _row(
+    store: Store,
     number: int,
     name: str,
     overrides: list[str],
     keys: list[str],
     record: RunSummary | None,
-    wrong: str | None,
+    wrong: dict[int, str],
 ) -> dict[str, Cell]:
+    """Return a job as a row; of a refined one, the numbers are its best round's."""
     given = dict(text.partition("=")[::2] for text in overrides)
     row: dict[str, Cell] = {"job": number, "name": name}
     row["status"] = record.status if record else "NOT STARTED"
+    if record is not None and number in wrong:
+        row["status"] = "FAILED"
+    if record is not None and record.tags.get("best_round", record.id) != record.id:
+        record = store.get(record.tags["best_round"])
     row |= {key: _cell(given.get(key, "")) for key in keys}
     metrics = record.metrics if record else {}
-    row |= {key: metrics.get(key) for key in (*SHOWN, *COSTS)}
+    row |= {key: metrics.get(key) for key in (TIES_BY, *SHOWN, *COSTS)}
     row["run"] = record.id if record else None
-    row["error"] = record.tags.get("error", "") if record else wrong or "the job left no run"
+    row["error"] = wrong.get(number, "" if record else "the job left no run")
     return row
 
 
@@ -147,7 +178,7 @@ def _failures(failed: Rows) -> Rows:
 def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
     parts = []
     if done:
-        ranked = sorted(done, key=lambda row: float(row[CHOSEN_BY] or 0.0), reverse=True)
+        ranked = sorted(done, key=_rank, reverse=True)
         shown = tables.text(_shown(ranked, keys))
         parts.append(f"\nJobs, best validation accuracy first:\n{shown}")
     if done and "seed" in keys:

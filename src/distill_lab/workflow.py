@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import getpass
 import platform
 import subprocess
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import Timeout
 
 from distill_lab.contracts import Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.errors import RunError
-from distill_lab.fingerprint import fingerprint, source_hash, targets
+from distill_lab.fingerprint import fingerprint
+from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
-    ConnectedLoss,
-    KnowledgeMap,
+    Proposal,
     Report,
     StudentDesign,
     TeacherChoice,
@@ -33,82 +33,11 @@ from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 
 HANDOFF = "handoff.json"
+UPSTREAM = "upstream"
 MODEL = "model"
 SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
-LOCKS = Path(".distill_lab/locks")
-NUMERIC_HARDWARE = ("accelerator", "devices", "precision")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
 REUSE_TAG = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One row of the workflow.
-
-    Attributes:
-        name: as tag and in run names.
-        module: in `distill_lab.stages`; its `run` does the work.
-        handoff: what it returns.
-        reads: sections of the config that can change its result.
-        after: the stages whose hand-offs it takes, in the order of `run`'s arguments.
-    """
-
-    name: str
-    module: str
-    handoff: type
-    reads: tuple[str, ...]
-    after: tuple[str, ...] = ()
-
-
-STAGES = (
-    Stage("1 teacher", "s1_teacher", TeacherChoice, ("teacher", "selection")),
-    Stage(
-        "2 knowledge",
-        "s2_knowledge",
-        KnowledgeMap,
-        ("seed", "student", "knowledge"),
-        ("1 teacher",),
-    ),
-    Stage(
-        "3 student",
-        "s3_student",
-        StudentDesign,
-        ("seed", "student", "design"),
-        ("1 teacher", "2 knowledge"),
-    ),
-    Stage(
-        "4 loss",
-        "s4_loss",
-        ConnectedLoss,
-        ("seed", "loss", "temperature"),
-        ("1 teacher", "2 knowledge", "3 student"),
-    ),
-    Stage("5 control", "s5_control", TrainedStudent, ("seed", "regime"), ("3 student",)),
-    Stage(
-        "5 train",
-        "s5_train",
-        TrainedStudent,
-        ("seed", "regime"),
-        ("1 teacher", "3 student", "4 loss"),
-    ),
-    Stage(
-        "6 evaluate",
-        "s6_evaluate",
-        Report,
-        ("evaluation",),
-        ("1 teacher", "2 knowledge", "3 student", "4 loss", "5 control", "5 train"),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """A stage's fingerprint with the code it reaches, and without."""
-
-    same_code: str
-    any_code: str
 
 
 @dataclass
@@ -122,6 +51,8 @@ class Done:
         report_path: local path of report.html.
         look: address of the runs in the MLflow UI.
         reused: names of the stages that were taken from the store.
+        overrides: the run was made from; a proposal is added to them.
+        proposals: what to try next; after a refinement, what it has not tried.
     """
 
     run_id: str
@@ -130,24 +61,8 @@ class Done:
     report_path: Path
     look: str = ""
     reused: list[str] = field(default_factory=list)
-
-
-def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
-    """Return the fingerprints of all stages; config, data and code decide them, no result."""
-    config = parts.config
-    hardware = {key: config["hardware"][key] for key in NUMERIC_HARDWARE}
-    result: dict[str, Fingerprints] = {}
-    for stage in STAGES:
-        reads = {key: _relevant(key, config[key]) for key in stage.reads}
-        modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
-        base = (stage.name, reads, hardware, data_checksum)
-        result[stage.name] = Fingerprints(
-            fingerprint(
-                *base, source_hash(modules), [result[name].same_code for name in stage.after]
-            ),
-            fingerprint(*base, [result[name].any_code for name in stage.after]),
-        )
-    return result
+    overrides: list[str] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
 
 
 def run(
@@ -180,7 +95,8 @@ def run(
         **environment(),
     }
     with store.start(name, {**common, **tags, "kind": "workflow"}, parent_id) as workflow_run:
-        workflow_run.log_params({**parts.config, "choices": parts.choices})
+        shown = {key: value for key, value in parts.config.items() if key != "tracking"}
+        workflow_run.log_params({**shown, "choices": parts.choices})
         _log_data(workflow_run, parts, digest)
         flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say)
         for stage in STAGES:
@@ -203,6 +119,8 @@ def environment() -> dict[str, str]:
     if commit and _git("status", "--porcelain", "--untracked-files=no"):
         commit += " with changes"
     return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "distill-lab",
         "mlflow.source.git.commit": commit or "unknown",
         "version.python": platform.python_version(),
         **versions,
@@ -236,26 +154,39 @@ class _Flow:
 
     def obtain(self, stage: Stage) -> None:
         """Take the stage from the store, or do it; one process at a time per fingerprint."""
-        LOCKS.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(LOCKS / f"{self.fingerprints[stage.name].same_code}.lock")
-        with lock:
+        lock = self.store.lock(self.fingerprints[stage.name].same_code)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say(f"  {stage.name:<12} waits: another process is at it")
+            lock.acquire()
+        try:
             if not (self.parts.reuse != "off" and self._reuse(stage)):
                 self._do(stage)
+        finally:
+            lock.release()
 
     def _reuse(self, stage: Stage) -> bool:
         key = getattr(self.fingerprints[stage.name], self.parts.reuse)
-        found = self.store.find_finished(REUSE_TAG[self.parts.reuse], key)
+        found = self.store.find_finished(
+            {REUSE_TAG[self.parts.reuse]: key, UPSTREAM: self._upstream(stage)}
+        )
         if found is None:
             return False
         origin = found.id
         try:
             handoff: Any = from_plain(stage.handoff, self.store.read_json(origin, HANDOFF))
-            self._verify(handoff)
+            self._verify(handoff, origin)
         except (RunError, KeyError, TypeError) as error:
             self.say(f"  {stage.name:<12} not reused: {error}")
             return False
-        with self._start(stage, {"reused_from": origin}) as child:
+        made_by = {key: found.tags[key] for key in environment() if key in found.tags}
+        where = f"Reused from run {origin}, where its tables, plots and weights are."
+        note = f"{handoff.headline}\n\n{where}"
+        tags = {**made_by, "reused_from": origin, "mlflow.note.content": note}
+        with self._start(stage, tags) as child:
             child.log_params({k: self.parts.config[k] for k in stage.reads})
+            _log_data(child, self.parts, self.digest)
             child.log_metrics(found.metrics)
             child.log_json(to_plain(handoff), HANDOFF)
         self.handoffs[stage.name], self.origin[stage.name] = handoff, origin
@@ -263,11 +194,14 @@ class _Flow:
         self.say(f"  {stage.name:<12} {handoff.headline}  [reused from {origin[:8]}]")
         return True
 
-    def _verify(self, handoff: Any) -> None:
-        """Check the weights that a hand-off points at; altered ones are trained again."""
+    def _verify(self, handoff: Any, origin: str) -> None:
+        """Check what a hand-off points at; a stage with anything lost or altered is done again."""
         kept = handoff.kept if isinstance(handoff, TeacherChoice) else [handoff]
         for weights in (item.weights for item in kept if hasattr(item, "weights")):
             self.store.verify(weights.run_id, weights.path, weights.sha256)
+        if isinstance(handoff, Report):
+            self.store.fetch(origin, "report.html")
+            self.store.check_model(handoff.model)
 
     def _do(self, stage: Stage) -> None:
         from distill_lab.stages.context import Context  # imports torch and Lightning: seconds
@@ -277,10 +211,18 @@ class _Flow:
             child.log_params({k: self.parts.config[k] for k in stage.reads})
             _log_data(child, self.parts, self.digest)
             context = Context(self.parts, self.splits, child, self.store)
-            handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
+            try:
+                handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
+            except ValueError as error:
+                raise RunError(f"stage {stage.name}: {error}") from error
             child.log_json(to_plain(handoff), HANDOFF)
+            child.set_tags({"mlflow.note.content": handoff.headline})
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id
         self.say(f"  {stage.name:<12} {handoff.headline}")
+
+    def _upstream(self, stage: Stage) -> str:
+        """Return one hash of what the stage is handed: equal configs may have other weights."""
+        return fingerprint([identity(self.handoffs[name]) for name in stage.after])
 
     def _start(self, stage: Stage, tags: dict[str, str]) -> TrackedRun:
         prints = self.fingerprints[stage.name]
@@ -288,15 +230,20 @@ class _Flow:
         marks |= {
             "fingerprint": prints.same_code,
             "fingerprint_any_code": prints.any_code,
+            UPSTREAM: self._upstream(stage),
         }
         return self.store.start(stage.name, {**self.tags, **marks, **tags}, self.run_id)
 
 
-def _relevant(key: str, value: Any) -> Any:
-    """Leave out of a section what cannot change the stage's own result."""
-    if key == "evaluation":
-        return {k: v for k, v in value.items() if k not in ("refine", "register_as")}
-    return value
+def identity(handoff: Any) -> Any:
+    """Return what of a hand-off decides the stages after it: weights and architecture."""
+    if isinstance(handoff, TeacherChoice):
+        return [candidate.weights.sha256 for candidate in handoff.kept]
+    if isinstance(handoff, TrainedStudent):
+        return handoff.weights.sha256
+    if isinstance(handoff, StudentDesign):
+        return to_plain(handoff.architecture)
+    return None
 
 
 def _log_data(run: TrackedRun, parts: Parts, digest: str) -> None:

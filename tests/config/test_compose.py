@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from distill_lab.config.compose import compose, composed, jobs
+from distill_lab.config.compose import compose, composed, jobs, own_sweep
 from distill_lab.config.groups import groups, options, ready, takes_several
-from distill_lab.config.overrides import key_of, read
+from distill_lab.config.overrides import read
 from distill_lab.errors import ConfigError
 
 UNREADABLE = [
@@ -181,6 +181,20 @@ def test_an_experiment_is_found_in_the_working_directory_and_may_bring_its_own_s
     assert compose(["experiments=mine/first"])["regime"]["epochs"] == 5
     swept = jobs(["experiments=mine/first"])
     assert [job[0] for job in swept] == ["regime.lr=0.1", "regime.lr=0.2"]
+    assert own_sweep(["experiments=mine/first"]) == {"regime.lr": "0.1,0.2"}
+
+
+def test_an_override_takes_the_place_of_an_experiments_own_sweep_of_the_key(workdir):
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments/mine.yaml").write_text(
+        "# @package _global_\nhydra: {sweeper: {params: {regime.lr: '1,2', seed: '0,1'}}}\n"
+    )
+    assert own_sweep(["experiments=mine", "++regime.lr=3"]) == {"seed": "0,1"}
+    assert own_sweep(["experiments=mine", "regime.lr=3", "seed=4,5"]) == {}
+    assert jobs(["experiments=mine", "regime.lr=3"]) == [
+        [f"seed={seed}", "experiments=mine", "regime.lr=3"] for seed in (0, 1)
+    ]
+    assert own_sweep(["seed=1,2"]) == {}
 
 
 def test_groups_appear_once_per_place_and_only_losses_take_several():
@@ -194,7 +208,3 @@ def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.losses.kd.KD") == {"weight": 0.9}
     assert ready("distill_lab.settings.Refine") == {"rounds": 0}
     assert ready("distill_lab.nothing.X") == {}
-
-
-def test_the_key_of_an_override_has_no_signs():
-    assert [key_of(text) for text in ("++a.b=1=2", "~c", "d@e=f")] == ["a.b", "c", "d@e"]

@@ -72,7 +72,7 @@ def test_stated_mean_and_std_are_those_of_pixels_without_noise():
         ("input_shape", [8, 8]),
         ("input_shape", [1, 0, 8]),
         ("num_classes", 1),
-        ("num_train", 0),
+        ("num_train", 1),
         ("num_validation", 0),
         ("num_test", -1),
         ("noise", -0.1),

@@ -29,11 +29,13 @@ TEACHER = cost(parameters=1000, macs=200)
 
 
 def test_auto_is_forty_percent_of_the_teacher_where_there_is_a_grid():
-    assert limits(design(), TEACHER, has_grid=True).parameters == 400
+    budget = limits(design(), TEACHER, has_grid=True)
+    assert (budget.parameters, budget.one_named) == (400, False)
 
 
 def test_auto_is_no_limit_where_the_user_named_one_student():
-    assert limits(design(), TEACHER, has_grid=False).parameters is None
+    budget = limits(design(), TEACHER, has_grid=False)
+    assert (budget.parameters, budget.one_named) == (None, True)
 
 
 @pytest.mark.parametrize("has_grid", [True, False])
@@ -53,8 +55,10 @@ def test_fractions_are_of_the_teacher_and_the_rest_is_absolute(has_grid):
 
 
 def test_null_is_no_limit():
-    budget = limits(design(max_parameters_fraction=None), TEACHER, has_grid=True)
-    assert budget.misses(cost(10**12, 10**12, 1e9, 1e9)) == {}
+    for has_grid in (True, False):
+        budget = limits(design(max_parameters_fraction=None), TEACHER, has_grid)
+        assert budget.misses(cost(10**12, 10**12, 1e9, 1e9)) == {}
+        assert not budget.one_named
 
 
 def test_the_limit_itself_is_allowed_and_what_exceeds_it_is_given_as_a_ratio():

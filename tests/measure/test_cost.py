@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from distill_lab.config.check import grid
+from distill_lab.config.groups import CONF
+from distill_lab.contracts import DataInfo
 from distill_lab.measure.cost import (
     count_macs,
     count_parameters,
@@ -14,6 +18,8 @@ from distill_lab.measure.cost import (
 )
 
 MIB = 2**20
+INFO = DataInfo("images", (3, 32, 32), 10, (), (), ())
+ARCHITECTURES = sorted((CONF / "architecture").glob("*.yaml"))
 
 
 class Residual(nn.Module):
@@ -90,6 +96,20 @@ def test_peak_memory_counts_what_a_shortcut_keeps_alive():
 def test_peak_memory_counts_a_view_and_an_in_place_operator_as_nothing_new():
     net = nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 50)))
     assert peak_memory_mib(net, (10, 10)) * MIB == 4 * 100
+
+
+@pytest.mark.parametrize("path", ARCHITECTURES, ids=lambda path: path.stem)
+def test_macs_and_memory_are_the_same_on_the_meta_device(path):
+    # The preflight counts on meta tensors what stage 3 counts on real ones.
+    for component in grid(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        net, meta = (make_on(device, component) for device in ("cpu", "meta"))
+        assert peak_memory_mib(meta, INFO.input_shape) == peak_memory_mib(net, INFO.input_shape)
+        assert count_macs(meta, INFO.input_shape) == count_macs(net, INFO.input_shape)
+
+
+def make_on(device, component):
+    with torch.device(device):
+        return component.make_network(INFO)
 
 
 def test_macs_are_counted_on_the_meta_device():

@@ -25,6 +25,7 @@ def test_scores_worked_by_hand():
     assert scores.nll == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
     assert scores.brier == pytest.approx((2 * (1 / 4) ** 2 + 2 * (3 / 4) ** 2) / 2)
     assert scores.ece == pytest.approx(0.75 - 0.5)
+    assert scores.confidence == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -44,17 +45,28 @@ def test_ece_equals_torchmetrics(num_bins):
     assert score(LOGITS, TARGETS, num_bins).ece == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_confidence_tells_too_sure_from_not_sure_enough():
+    # Both are off by 0.25, which is all that the ECE says.
+    sure = score(torch.tensor([[3.0, 1.0]] * 2).log(), torch.tensor([0, 1]), num_bins=2)
+    unsure = score(torch.tensor([[3.0, 1.0]] * 2).log(), torch.tensor([0, 0]), num_bins=2)
+    assert sure.ece == pytest.approx(unsure.ece)
+    assert sure.confidence - sure.accuracy == pytest.approx(0.25)
+    assert unsure.confidence - unsure.accuracy == pytest.approx(-0.25)
+
+
 def test_scores_are_finite_at_extreme_logits():
     logits = torch.tensor([[1e30, -1e30, 0.0], [-3e38, 3e38, 0.0]])
     scores = score(logits, torch.tensor([0, 0]), num_bins=15)
     assert all(math.isfinite(value) for value in asdict(scores).values())
     assert scores.brier == 1.0
     assert scores.ece == 0.5
+    assert scores.confidence == 1.0
 
 
 def test_perfect_certainty_scores_zero_error():
     scores = score(torch.eye(3) * 1e4, torch.arange(3), num_bins=10)
-    assert asdict(scores) == {"accuracy": 1.0, "nll": 0.0, "brier": 0.0, "ece": 0.0}
+    errors = {"nll": 0.0, "brier": 0.0, "ece": 0.0}
+    assert asdict(scores) == {"accuracy": 1.0, "confidence": 1.0} | errors
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below():

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.scores import Scores
 from distill_lab.stages.handoffs import (
+    CONTROL,
+    DISTILLED,
+    TEACHER,
     Candidate,
     Goal,
     LayerPair,
+    Report,
+    Row,
     StudentDesign,
     TeacherChoice,
     Weights,
@@ -17,7 +24,7 @@ from distill_lab.stages.handoffs import (
 )
 
 COST = Cost(10, 20, 40, 1.0, 2.0, 0.5)
-SCORES = Scores(0.9, 0.3, 0.1, 0.02)
+SCORES = Scores(0.9, 0.3, 0.1, 0.02, 0.91)
 
 
 def test_nested_handoffs_survive_json():
@@ -29,10 +36,19 @@ def test_nested_handoffs_survive_json():
 
 
 def test_rebuilt_parts_are_of_their_own_classes():
-    design = StudentDesign("B", Component("a.B"), COST, [LayerPair("x", "y", 0.5)], 3, 2)
+    design = StudentDesign("B", Component("a.B"), COST, [LayerPair("x", "y", 0.5)], 3, 2, False)
     rebuilt = from_plain(StudentDesign, to_plain(design))
     assert isinstance(rebuilt.pairs[0], LayerPair)
     assert isinstance(rebuilt.cost, Cost)
+
+
+@pytest.mark.parametrize(
+    ("one_named", "said"),
+    [(False, "B, 2 of 3 in budget: "), (True, "B, no parameter limit (one student named): ")],
+)
+def test_a_student_says_what_budget_it_was_held_to(one_named, said):
+    headline = StudentDesign("B", Component("a.B"), COST, [], 3, 2, one_named).headline
+    assert headline == f"{said}10 parameters, 20 MACs"
 
 
 def test_goals_are_met_at_the_limit_in_their_direction():
@@ -40,3 +56,32 @@ def test_goals_are_met_at_the_limit_in_their_direction():
     assert not Goal("kept", 0.9499, 0.95, at_least=True).met
     assert Goal("size", 0.4, 0.4, at_least=False).met
     assert not Goal("size", 0.41, 0.4, at_least=False).met
+
+
+def test_a_gain_of_nothing_is_no_gain():
+    assert not Goal("gain", 0.0, 0.0, at_least=True, is_gain=True).met
+    assert Goal("gain", 0.001, 0.0, at_least=True, is_gain=True).met
+
+
+def test_shares_are_written_in_percent_and_gains_in_points():
+    kept, size = Goal("kept", 0.9512, 0.95, True), Goal("size", 0.3, 0.4, False)
+    gain = Goal("gain", 0.014, 0.0, at_least=True, is_gain=True)
+    assert [goal.reached for goal in (kept, size, gain)] == ["95.1%", "30.0%", "+1.4 points"]
+    assert [goal.aim for goal in (kept, size, gain)] == [
+        "at least 95%",
+        "at most 40%",
+        "above 0 points",
+    ]
+
+
+def test_metrics_and_verdict_are_of_the_same_comparison():
+    def row(name, accuracy, parameters, macs):
+        scores = Scores(accuracy, 0.1, 0.1, 0.0, accuracy)
+        return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
+
+    rows = [row(TEACHER, 0.8, 100, 0), row(CONTROL, 0.7, 25, 0), row(DISTILLED, 0.72, 25, 0)]
+    metrics = Report(rows, [], [], 0.9, "models:/m-1").metrics
+    assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
+    assert metrics["test/gain_over_control"] == pytest.approx(0.02)
+    assert metrics["cost/parameters_saved"] == pytest.approx(0.75)
+    assert metrics["cost/compute_saved"] == 1.0  # a teacher without MACs is no division by zero

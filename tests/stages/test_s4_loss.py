@@ -1,8 +1,54 @@
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from distill_lab.stages.s4_loss import suggested_weights
+import pytest
+import torch
+
+from distill_lab.contracts import Component
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import TeacherChoice
+from distill_lab.stages.s4_loss import run, suggested_weights
+
+LOSS = {
+    "ce": Component("distill_lab.losses.ce.CE", {"weight": 0.5}),
+    "kd": Component("distill_lab.losses.kd.KD", {"weight": 1.0}),
+}
+KNOBS = {"widths": [8], "input_dropout": 0.0, "max_norm": None}
+
+
+@pytest.fixture
+def connected(info, splits, net_of):
+    """Runs stage 4 on a student with dropout, under a teacher that is made of a seed."""
+    parts = SimpleNamespace(
+        seed=0,
+        data=SimpleNamespace(info=info),
+        loss=LOSS,
+        temperature=Component("distill_lab.temperature.Constant", {"value": 4.0}),
+    )
+    mute = SimpleNamespace(log_text=lambda text, path: None, log_metrics=lambda metrics: None)
+    taught = net_of(seed=1).eval()  # here, as it sets the seed
+    store = SimpleNamespace(load_weights=lambda net, *where: taught)
+    net = Component("distill_lab.models.mlp.MLP", KNOBS | {"dropout": 0.5})
+    weights = SimpleNamespace(run_id="", path="", sha256="")
+    teacher = TeacherChoice([SimpleNamespace(architecture=net, weights=weights)], 1)
+    context = Context(parts, splits, mute, store)
+    return lambda: run(context, teacher, SimpleNamespace(architecture=net))
+
+
+def test_the_dry_step_does_not_depend_on_what_was_drawn_before(connected):
+    torch.manual_seed(1)
+    first = connected()
+    torch.manual_seed(2)
+    assert connected() == first
+
+
+def test_a_term_knows_its_weight_and_whether_it_uses_a_teacher(connected):
+    terms = connected().terms
+    assert [(t.name, t.weight, t.uses_teacher) for t in terms] == [
+        ("ce", 0.5, False),
+        ("kd", 1.0, True),
+    ]
 
 
 def test_weights_stay_while_no_gradient_is_ten_times_another():

@@ -12,7 +12,7 @@ EVALUATION = Evaluation(15, 3, 0.95, 0.70, 0.40, None, Refine(0))
 
 
 def row(name, accuracy, parameters, macs):
-    scores = Scores(accuracy=accuracy, nll=0.1, brier=0.1, ece=0.0)
+    scores = Scores(accuracy, nll=0.1, brier=0.1, ece=0.0, confidence=accuracy)
     return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
 
 
@@ -41,6 +41,7 @@ def test_values_are_those_worked_by_hand():
         ({"macs": 40}, "compute saved"),
         ({"parameters": 41}, "parameters of the teacher's"),
         ({"control": 0.91}, "gain over the control"),
+        ({"control": 0.9}, "gain over the control"),
     ],
 )
 def test_each_goal_can_be_missed_alone(change, missed):

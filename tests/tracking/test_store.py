@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ def failed(store, name, tags):
 
 def test_a_finished_run_is_found_by_tag_with_its_metrics(store):
     run_id = finished(store, "one", {"fingerprint": "f" * 64})
-    found = store.find_finished("fingerprint", "f" * 64)
+    found = store.find_finished({"fingerprint": "f" * 64})
     assert (found.id, found.name, found.status) == (run_id, "one", "FINISHED")
     assert found.metrics == {"accuracy": 0.5}
     assert found.tags["fingerprint"] == "f" * 64
@@ -33,7 +35,7 @@ def test_a_finished_run_is_found_by_tag_with_its_metrics(store):
 def test_the_newest_is_found(store):
     finished(store, "old", {"fingerprint": "f"})
     newest = finished(store, "new", {"fingerprint": "f"})
-    assert store.find_finished("fingerprint", "f").id == newest
+    assert store.find_finished({"fingerprint": "f"}).id == newest
 
 
 def test_nothing_is_found_among_failed_running_and_reused_runs_or_other_tags(store):
@@ -41,7 +43,7 @@ def test_nothing_is_found_among_failed_running_and_reused_runs_or_other_tags(sto
     store.start("running", {"fingerprint": "f"})
     finished(store, "reused", {"fingerprint": "f", "reused_from": "x"})
     finished(store, "other", {"fingerprint": "g", "fingerprint_any_code": "f"})
-    assert store.find_finished("fingerprint", "f") is None
+    assert store.find_finished({"fingerprint": "f"}) is None
 
 
 def test_the_original_is_found_behind_any_number_of_runs_that_reused_it(store):
@@ -53,13 +55,13 @@ def test_the_original_is_found_behind_any_number_of_runs_that_reused_it(store):
             run_name=str(number),
         )
         store.client.set_terminated(run.info.run_id, "FINISHED")
-    assert store.find_finished("fingerprint", "f").id == original
+    assert store.find_finished({"fingerprint": "f"}).id == original
 
 
 def test_another_experiment_is_not_searched(store, uri, store_folder):
     finished(store, "here", {"fingerprint": "only here"})
     elsewhere = Store(uri, "elsewhere", str(store_folder / "elsewhere"))
-    assert elsewhere.find_finished("fingerprint", "only here") is None
+    assert elsewhere.find_finished({"fingerprint": "only here"}) is None
 
 
 def test_children_are_those_directly_below_oldest_first(store):
@@ -182,3 +184,31 @@ def test_a_store_that_cannot_be_used_is_a_config_error(uri, workdir, bad_uri, ex
     [problem] = caught.value.problems
     assert problem.startswith(f"tracking: cannot keep experiment {experiment!r} at {given!r}: ")
     assert "\n" not in problem
+
+
+def test_two_processes_make_one_new_store_together(workdir):
+    script = "from distill_lab.tracking.store import Store; Store('sqlite:///new.db', 'e', 'a')"
+    started = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert Store("sqlite:///new.db", "e", "a").experiment_id
+
+
+def test_a_store_whose_making_was_cut_short_is_made_whole_at_the_next_start(workdir):
+    script = (
+        "import os, signal\n"
+        "from distill_lab.tracking import store\n"
+        "store.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.Store('sqlite:///new.db', 'e', 'a')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert not (workdir / "new.db").exists()
+    assert Store("sqlite:///new.db", "e", "a").experiment_id
+
+
+def test_a_password_is_neither_tagged_nor_told(store):
+    with store.start("secret", {"overrides": "tracking.uri=postgresql://ann:pw@host/db"}) as run:
+        run.set_tags({"error": "cannot reach postgresql://ann:pw@host/db"})
+    assert "pw" not in str(store.client.get_run(run.id).data.tags)
+    with pytest.raises(ConfigError) as caught:
+        Store("bogus://ann:pw@host/db", "e", None)
+    assert "pw" not in str(caught.value)

@@ -186,7 +186,7 @@ def test_the_temperature_of_each_step_follows_its_schedule(distil, net_of, train
     ).curve
     temperatures = [batch.temperature for batch in recorder.batches]
     assert temperatures == pytest.approx([8.0, 7.0, 6.0, 5.0, 4.0, 3.0])
-    assert [row["train/temperature"] for row in curve] == pytest.approx([5.0, 2.0])
+    assert [row["train/temperature"] for row in curve] == pytest.approx([6.0, 3.0])
 
 
 def test_the_curve_has_every_term_unweighted(distil, net_of, train):
@@ -203,6 +203,12 @@ def test_the_curve_has_every_term_unweighted(distil, net_of, train):
     }
     expected = 0.1 * row["train/loss/ce"] + 0.9 * row["train/loss/kd"]
     assert row["train/loss/total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_teachers_are_not_run_where_no_term_uses_one(distil, net_of, train):
+    teacher = Spy(net_of(seed=1))
+    train(distil(teacher, terms={"ce": CE(weight=1.0)}, epochs=1))
+    assert teacher.inputs == []
 
 
 def test_labels_alone_are_the_control_bit_by_bit(distil, net_of, regime, train):

@@ -24,7 +24,7 @@ def rates_of_torch(scheduler, **arguments) -> list[float]:
 
 
 def ours(regime) -> list[float]:
-    return [lr_factor(regime, step / NUM_STEPS) for step in range(NUM_STEPS + 1)]
+    return [lr_factor(regime, step, NUM_STEPS) for step in range(NUM_STEPS + 1)]
 
 
 @pytest.mark.parametrize("warmup", [0.1, 0.3, 0.5])
@@ -55,39 +55,44 @@ def test_step_is_that_of_torch(regime):
     assert step == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
-def test_constant_stays_at_the_peak(regime, progress):
-    assert lr_factor(regime(schedule="constant"), progress) == 1.0
+@pytest.mark.parametrize("step", [0, 4, 10])
+def test_constant_stays_at_the_peak(regime, step):
+    assert lr_factor(regime(schedule="constant"), step, 10) == 1.0
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
 def test_warmup_rises_in_a_straight_line_to_the_peak(regime, schedule):
     warming = regime(schedule=schedule, warmup_fraction=0.2)
-    rates = [lr_factor(warming, progress) for progress in (0.0, 0.05, 0.1, 0.2)]
-    assert rates == pytest.approx([0.0, 0.25, 0.5, 1.0])
+    # Of 20 steps four warm up; the first one is a step already.
+    rates = [lr_factor(warming, step, 20) for step in range(5)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+def test_a_warmup_shorter_than_a_step_stays_at_the_peak(regime):
+    assert lr_factor(regime(warmup_fraction=0.05), 0, 10) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("progress", "expected"),
-    # Half of what is left after the warm-up is at 0.6; a third, where the cosine is 1/2, at 0.467.
-    [(0.2, 1.0), (0.2 + 0.8 / 3, 0.75), (0.6, 0.5), (1.0, 0.0)],
+    ("step", "expected"),
+    # Half of what is left after the warm-up is at 9; a third, where the cosine is 1/2, at 7.
+    [(3, 1.0), (7, 0.75), (9, 0.5), (15, 0.0)],
 )
-def test_cosine_after_a_warmup_by_hand(regime, progress, expected):
-    factor = lr_factor(regime(schedule="cosine", warmup_fraction=0.2), progress)
+def test_cosine_after_a_warmup_by_hand(regime, step, expected):
+    factor = lr_factor(regime(schedule="cosine", warmup_fraction=0.2), step, 15)
     assert factor == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("progress", "expected"), [(0.0, 0.04), (0.15, 0.52), (0.3, 1.0), (0.65, 0.500002), (1.0, 4e-6)]
+    ("step", "expected"), [(0, 0.04), (15, 0.52), (30, 1.0), (65, 0.500002), (100, 4e-6)]
 )
-def test_one_cycle_by_hand(regime, progress, expected):
+def test_one_cycle_by_hand(regime, step, expected):
     # From 1/25 to 1 and on to 1/25/10^4; half way along a cosine is the mean of its ends.
-    factor = lr_factor(regime(schedule="one_cycle", warmup_fraction=0.3), progress)
+    factor = lr_factor(regime(schedule="one_cycle", warmup_fraction=0.3), step, 100)
     assert factor == pytest.approx(expected)
 
 
 def test_one_cycle_without_warmup_starts_at_the_peak(regime):
-    assert lr_factor(regime(schedule="one_cycle", warmup_fraction=0.0), 0.0) == 1.0
+    assert lr_factor(regime(schedule="one_cycle", warmup_fraction=0.0), 0, 10) == 1.0
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle"])

@@ -106,8 +106,9 @@ def test_progress_runs_from_zero_in_equal_steps(net_of, regime, train):
 def test_the_rate_follows_the_schedule_step_by_step(net_of, regime, train):
     stepped = regime(schedule="step", milestone_fractions=[0.5], lr=0.01, batch_size=16)
     recorder = Recorder(net_of(), stepped, 3, 0)
-    train(recorder)
+    curve = train(recorder).curve
     assert recorder.seen["rate"] == pytest.approx([0.01] * 3 + [0.001] * 3)
+    assert [row["train/lr"] for row in curve] == pytest.approx([0.01, 0.001])
 
 
 def test_frozen_parameters_stay(net_of, regime, train):

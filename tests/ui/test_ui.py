@@ -9,6 +9,8 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
+from distill_lab.tracking.view import ADDRESS
+
 pytestmark = [
     pytest.mark.ui,
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # MLflow's own
@@ -80,6 +82,17 @@ def test_a_sweep_is_listed_and_opens_to_its_jobs(address, page, runs):
     row.get_by_role("button").click()  # unfolds the run
     for job in jobs:
         page.get_by_role("link", name=job.info.run_name).wait_for()
+
+
+def test_the_printed_link_opens_the_jobs_alone_with_what_was_swept(address, page, runs):
+    sweep, *jobs = runs
+    page.set_viewport_size({"width": 2600, "height": 900})  # columns out of sight are not drawn
+    page.goto(sweep.data.tags["look"].replace(ADDRESS, address))
+    for job in jobs:
+        page.get_by_role("link", name=job.info.run_name).wait_for()
+    page.get_by_text("temperature.value", exact=True).wait_for()
+    page.get_by_text("test/gain_over_control", exact=True).wait_for()
+    page.get_by_text("2 matching runs").wait_for()
 
 
 def test_two_jobs_can_be_compared(address, page, runs):

@@ -26,6 +26,8 @@ TARGETS = {
     "loss": "distill_lab.losses.",
     "temperature": "distill_lab.temperature.",
 }
+WITHOUT_TORCH = (SETTINGS_PREFIX, TARGETS["data"], TARGETS["temperature"])
+"""Where parts are that can be made in no time; the others are left to the preflight."""
 VALUES: dict[str, Any] = {
     "name": str | None,
     "seed": int,
@@ -136,12 +138,10 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
         if known[key].kind is dict and isinstance(node.get(key), dict):
             found += _problems_of_node(f"{path}.{key}", node[key], _settings(key))
     yield from found
-    if prefix.startswith((SETTINGS_PREFIX, TARGETS["temperature"])):
+    if prefix.startswith(WITHOUT_TORCH):
         args = _mended(path, node, known, found)
         if args.keys() == known.keys():
-            yield from out_of_range(
-                path, target, args, lambda a: settings_of({**a, "_target_": target})
-            )
+            yield from out_of_range(path, target, args, lambda a: _made(target, a))
 
 
 def _mended(
@@ -222,6 +222,12 @@ def settings_of(node: dict[str, Any]) -> Any:
     }
     module = {"settings": settings, "temperature": temperature}[node["_target_"].split(".")[1]]
     return getattr(module, node["_target_"].rpartition(".")[2])(**args)
+
+
+def _made(target: str, args: dict[str, Any]) -> Any:
+    if target.startswith(TARGETS["data"]):
+        return Component(target, args).make()
+    return settings_of({**args, "_target_": target})
 
 
 def _is_grid(value: Any) -> bool:

@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, is_group
-from distill_lab.config.overrides import key_of
 from distill_lab.errors import ConfigError
+from distill_lab.naming import split_override
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 
@@ -70,29 +70,43 @@ def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         try:
             config, kept = _extended(kept, text)
         except REFUSALS as error:
-            found.append(f"{key_of(text)}: {_reason(error)}")
+            found.append(f"{split_override(text)[0]}: {_reason(error)}")
     return (_composed([]) if config is None else config), found
 
 
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
     """Return the overrides of each job of a sweep, in the order in which Hydra numbers them.
 
-    An experiment may name its own sweep under `hydra.sweeper.params`.
+    An experiment may bring a sweep of its own, see `own_sweep`.
+
+    Raises:
+        ConfigError: the request cannot be composed.
+    """
+    own = [f"{key}={value}" for key, value in own_sweep(overrides).items()]
+    task = [text for text in (*own, *overrides) if not _is_hydra(text)]
+    parsed = OverridesParser.create().parse_overrides(task)
+    return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+
+def own_sweep(overrides: Sequence[str]) -> dict[str, str]:
+    """Return what the chosen experiment sweeps by itself and no override fixes: key -> values.
+
+    An experiment names it under `hydra.sweeper.params`.
 
     Raises:
         ConfigError: the request cannot be composed.
     """
     parser = OverridesParser.create()
-    chosen = [text for text in overrides if not _is_value(text) or key_of(text).startswith("hydra")]
+    chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
     single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
     try:
         with _hydra():
             cfg = hydra_compose("config", overrides=single, return_hydra_config=True)
     except REFUSALS as error:
         raise ConfigError([_reason(error)]) from error
-    own = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
-    task = [text for text in (*own, *overrides) if not text.lstrip("+~").startswith("hydra")]
-    return BasicSweeper.split_arguments(parser.parse_overrides(task), max_batch_size=None)[0]
+    given = {split_override(text)[0] for text in overrides}
+    params = cfg.hydra.sweeper.params or {}
+    return {str(key): str(value) for key, value in params.items() if key not in given}
 
 
 def choices(overrides: Sequence[str]) -> dict[str, str]:
@@ -134,13 +148,17 @@ def _extended(kept: list[str], text: str) -> tuple[dict[str, Any], list[str]]:
     except REFUSALS:
         if not (_is_value(text) and text.partition("=")[2].startswith(("[", "{"))):
             raise
-        replacing = [*kept, f"~{key_of(text)}", f"+{text.lstrip('+')}"]
+        replacing = [*kept, f"~{split_override(text)[0]}", f"+{text.lstrip('+')}"]
         return _composed(replacing), replacing
 
 
 def _is_value(text: str) -> bool:
     """Tell an override of a value from the choice of an option; choices are merged first."""
-    return not is_group(key_of(text).partition("@")[0])
+    return not is_group(split_override(text)[0].partition("@")[0])
+
+
+def _is_hydra(text: str) -> bool:
+    return split_override(text)[0].startswith("hydra")
 
 
 def _reason(error: Exception) -> str:

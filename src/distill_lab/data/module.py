@@ -1,11 +1,11 @@
-"""The three splits as Lightning wants them."""
+"""The training and validation splits as Lightning wants them."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 from torch import Tensor
 
-from distill_lab.contracts import Arrays, DataInfo, Splits
+from distill_lab.contracts import DataInfo, Splits
 from distill_lab.data.augment import horizontal_flip, shift
 from distill_lab.data.loader import Loader
 from distill_lab.data.normalise import normalise
@@ -14,7 +14,7 @@ EVALUATION_BATCH_SIZE = 512
 
 
 class DataModule(pl.LightningDataModule):
-    """Training batches shuffled and augmented anew each epoch; the other two splits as they are.
+    """Training batches shuffled and augmented anew each epoch; validation as it is.
 
     The view of a training batch is the epoch. A last training batch of one sample is dropped while
     there are others, because batch norm cannot train on one sample.
@@ -22,7 +22,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         info: of the dataset.
         splits: un-normalised; augmentation works on pixels in [0, 1], then all are normalised.
-        batch_size: >= 1, of training; the other splits use `EVALUATION_BATCH_SIZE`.
+        batch_size: >= 1, of training; validation uses `EVALUATION_BATCH_SIZE`.
         seed: of the run; order and augmentation are functions of it, the sample and the epoch.
         shift_pixels: >= 0, largest random shift along either axis.
         horizontal_flip: whether half of the images are mirrored.
@@ -75,11 +75,11 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """The validation split in order, view 0."""
-        return self._as_it_is(self.splits.validation)
-
-    def test_dataloader(self) -> Loader:
-        """The test split in order, view 0."""
-        return self._as_it_is(self.splits.test)
+        return Loader(
+            self.splits.validation,
+            EVALUATION_BATCH_SIZE,
+            lambda inputs, index, view: normalise(inputs, self.info),
+        )
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -90,8 +90,3 @@ class DataModule(pl.LightningDataModule):
         if self.horizontal_flip:
             inputs = horizontal_flip(inputs, self.seed, index, view)
         return normalise(inputs, self.info)
-
-    def _as_it_is(self, arrays: Arrays) -> Loader:
-        return Loader(
-            arrays, EVALUATION_BATCH_SIZE, lambda inputs, index, view: normalise(inputs, self.info)
-        )

@@ -31,7 +31,8 @@ class Loss(nn.Module, ABC):
     are compared, computed in float32.
 
     Attributes:
-        uses_teacher: False for a loss that reads labels alone; such a loss also trains the control.
+        uses_teacher: False for a loss that reads labels alone. The control is trained with plain
+            cross-entropy, whatever the terms are.
         zero_at_match: the value is 0 when student and teacher agree; the contract test checks it.
     """
 

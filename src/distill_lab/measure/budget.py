@@ -12,12 +12,17 @@ AUTO_PARAMETERS_FRACTION = 0.4  # the field's usual 30-40 % of the teacher
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest allowed value per cost; None where there is no limit."""
+    """Largest allowed value per cost; None where there is no limit.
+
+    Attributes:
+        one_named: whether "auto" left the parameters free because one student was named outright.
+    """
 
     parameters: float | None
     macs: float | None
     latency_ms: float | None
     peak_memory_mib: float | None
+    one_named: bool = False
 
     def misses(self, cost: Cost) -> dict[str, float]:
         """Return cost name -> cost / limit for every limit that is exceeded."""
@@ -35,6 +40,7 @@ class Limits:
 def limits(design: Design, teacher: Cost, has_grid: bool) -> Limits:
     """Turn the design's fractions of the teacher into absolute limits."""
     fraction = design.max_parameters_fraction
+    one_named = fraction == "auto" and not has_grid
     if fraction == "auto":
         fraction = AUTO_PARAMETERS_FRACTION if has_grid else None
     macs = design.max_macs_fraction
@@ -43,6 +49,7 @@ def limits(design: Design, teacher: Cost, has_grid: bool) -> Limits:
         None if macs is None else macs * teacher.macs,
         design.max_latency_ms,
         design.max_memory_mib,
+        one_named,
     )
 
 

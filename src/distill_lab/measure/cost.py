@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 _WARM_UP_PASSES = 5  # the first passes choose kernels and fill the allocator's pools
 _MIB = 2**20
@@ -92,6 +91,8 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
         net: its train or eval mode is left as it was.
         input_shape: shape of one input, no batch axis.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
+
     counter = FlopCounterMode(display=False)
     with _evaluating(net), torch.no_grad(), counter:
         net(_zeros(net, input_shape, batch_size=1))
@@ -132,7 +133,7 @@ def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: in
     has just finished: the network's input (the caller holds it), the operator's own inputs and
     outputs, and whatever the network still holds on to. A view counts as the tensor it looks into.
     Counted, not sampled, so the same in every run; scratch space inside a kernel and the
-    allocator's rounding are left out.
+    allocator's rounding are left out. Works on the meta device.
 
     Args:
         net: its train or eval mode is left as it was.
@@ -164,7 +165,7 @@ class _ActivationMeter(TorchDispatchMode):
     ) -> Any:
         outputs = func(*args, **(kwargs or {}))
         self.live = {ref: size for ref, size in self.live.items() if not ref.expired()}
-        for tensor in tree_leaves(outputs):
+        for tensor in _kept_outputs(func, outputs):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 ref = StorageWeakRef(storage)
@@ -172,6 +173,11 @@ class _ActivationMeter(TorchDispatchMode):
                     self.live[ref] = storage.nbytes()
         self.peak_bytes = max(self.peak_bytes, sum(self.live.values()))
         return outputs
+
+
+def _kept_outputs(func: Any, outputs: Any) -> list[Any]:
+    """Leave out the statistics of batch norm: in eval mode they are empty, save on meta tensors."""
+    return tree_leaves(outputs)[: 1 if func is torch.ops.aten.native_batch_norm.default else None]
 
 
 def _time_once(net: nn.Module, inputs: Tensor) -> float:

@@ -18,13 +18,16 @@ class Scores:
         nll: mean negative log-likelihood of the target, nats; lower is better.
         brier: squared distance of probabilities and one-hot target, summed over classes, mean over
             samples, in [0, 2]; lower is better.
-        ece: expected calibration error, in [0, 1]; lower is better.
+        ece: expected calibration error, in [0, 1]; lower is better. It has no sign.
+        confidence: mean of the largest probability, in [1/K, 1]; above the accuracy a network is
+            over-confident, below it under-confident.
     """
 
     accuracy: float
     nll: float
     brier: float
     ece: float
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ def score(logits: Tensor, targets: Tensor, num_bins: int) -> Scores:
     """
     _check(logits, targets)
     logits = logits.detach().double()
+    probabilities = logits.softmax(dim=1)
     one_hot = F.one_hot(targets, logits.shape[1])
     return Scores(
         accuracy=(logits.argmax(dim=1) == targets).double().mean().item(),
         nll=F.cross_entropy(logits, targets).item(),
-        brier=(logits.softmax(dim=1) - one_hot).square().sum(dim=1).mean().item(),
+        brier=(probabilities - one_hot).square().sum(dim=1).mean().item(),
         ece=_ece(reliability(logits, targets, num_bins)),
+        confidence=probabilities.amax(dim=1).mean().item(),
     )
 
 

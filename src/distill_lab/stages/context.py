@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from distill_lab.contracts import Component, DataInfo, Parts, Splits
+from distill_lab.contracts import Arrays, Component, DataInfo, Parts, Splits
+from distill_lab.data.counter import Stream, permutation
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
-from distill_lab.training.fit import Fitted
+from distill_lab.training.fit import Fitted, fit
 from distill_lab.training.predict import predict_logits
+from distill_lab.training.trainee import Trainee
 
 if TYPE_CHECKING:
     from distill_lab.tracking.run import TrackedRun
@@ -51,6 +53,24 @@ class Context:
         net = trained.architecture.make_network(self.info)
         weights = trained.weights
         return self.store.load_weights(net, weights.run_id, weights.path, weights.sha256)
+
+    def sample(self, arrays: Arrays, count: int) -> Tensor:
+        """Draw at most `count` sample numbers by the run's seed; splits may be sorted by class."""
+        return permutation(len(arrays.targets), self.parts.seed, 0, Stream.SHUFFLE)[:count]
+
+    def fit(self, trainee: Trainee, seed: int, title: str, prefix: str = "") -> Fitted:
+        """Train under the trainee's regime; the curve is logged under `prefix`.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+
+        def log(row: dict[str, float], epoch: int) -> None:
+            named = {f"{prefix}{key}": value for key, value in row.items()}
+            self.run.log_metrics(named, epoch)
+
+        hardware = self.parts.hardware
+        return fit(trainee, self.info, self.splits, trainee.regime, hardware, seed, title, log)
 
     def save_weights(self, net: nn.Module, name: str) -> Weights:
         """Keep a network's weights as an artifact of the stage's run."""

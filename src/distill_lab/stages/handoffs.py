@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
@@ -102,6 +102,7 @@ class StudentDesign:
     Attributes:
         label: tells it from the other candidates.
         num_in_budget: how many of the candidates met the budget.
+        one_named: whether its parameters were not limited because it was named outright.
     """
 
     label: str
@@ -110,13 +111,15 @@ class StudentDesign:
     pairs: list[LayerPair]
     num_candidates: int
     num_in_budget: int
+    one_named: bool
 
     @property
     def headline(self) -> str:
         """One line for the terminal."""
+        in_budget = f"{self.num_in_budget} of {self.num_candidates} in budget"
+        budget = "no parameter limit (one student named)" if self.one_named else in_budget
         return (
-            f"{self.label}, {self.num_in_budget} of {self.num_candidates} in budget: "
-            f"{self.cost.parameters:,} parameters, {self.cost.macs:,} MACs"
+            f"{self.label}, {budget}: {self.cost.parameters:,} parameters, {self.cost.macs:,} MACs"
         )
 
 
@@ -127,6 +130,7 @@ class Term:
     Attributes:
         suggested_weight: the weight at which its gradient would be as long as the mean of all
             terms'; the present weight where the term does not drown another and is not drowned.
+        uses_teacher: False for a term that reads labels alone, which no temperature reaches.
     """
 
     name: str
@@ -134,22 +138,36 @@ class Term:
     value: float
     gradient_norm: float
     suggested_weight: float
+    uses_teacher: bool
 
 
 @dataclass(frozen=True)
 class ConnectedLoss:
-    """Stage 4: the terms, connected to the shapes of the taps they read."""
+    """Stage 4: the terms, weighed against each other at the first temperature."""
 
     terms: list[Term]
     temperature: float
-    student_taps: list[str]
-    teacher_taps: list[str]
 
     @property
     def headline(self) -> str:
         """One line for the terminal."""
         terms = (f"{t.weight:g} x {t.name} (gradient {t.gradient_norm:.3g})" for t in self.terms)
         return f"{' + '.join(terms)} at temperature {self.temperature:g}"
+
+    @property
+    def table(self) -> list[dict[str, str | float | int | None]]:
+        """One line per term."""
+        return [
+            {
+                "term": term.name,
+                "weight": term.weight,
+                "value at start": term.value,
+                "weighted value": term.weight * term.value,
+                "gradient norm at start": term.gradient_norm,
+                "suggested weight": term.suggested_weight,
+            }
+            for term in self.terms
+        ]
 
 
 @dataclass(frozen=True)
@@ -182,19 +200,66 @@ class Row:
     cost: Cost
 
 
+class Comparison(NamedTuple):
+    """The distilled student against teacher and control.
+
+    Attributes:
+        accuracy_kept: of the teacher's.
+        compute_saved: of the teacher's MACs.
+        parameters_fraction: of the teacher's.
+        gain: accuracy over the control's.
+    """
+
+    accuracy_kept: float
+    compute_saved: float
+    parameters_fraction: float
+    gain: float
+
+
+def compare(rows: list[Row]) -> Comparison:
+    """Return the shares and the gain that verdict and metrics are made of."""
+    by_name = {row.name: row for row in rows}
+    teacher, control, student = (by_name[name] for name in (TEACHER, CONTROL, DISTILLED))
+    return Comparison(
+        student.scores.accuracy / max(teacher.scores.accuracy, 1e-9),
+        1 - student.cost.macs / max(teacher.cost.macs, 1),
+        student.cost.parameters / max(teacher.cost.parameters, 1),
+        student.scores.accuracy - control.scores.accuracy,
+    )
+
+
 @dataclass(frozen=True)
 class Goal:
-    """One item of the verdict: what was reached against what was aimed at."""
+    """One item of the verdict: what was reached against what was aimed at.
+
+    Attributes:
+        is_gain: a difference in points, met above the goal; otherwise a share, met at it too.
+    """
 
     name: str
     value: float
     goal: float
     at_least: bool
+    is_gain: bool = False
 
     @property
     def met(self) -> bool:
         """True when the value reaches the goal."""
+        if self.is_gain:
+            return self.value > self.goal
         return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+    @property
+    def reached(self) -> str:
+        """The value for people to read, with its unit."""
+        return f"{100 * self.value:+.1f} points" if self.is_gain else f"{self.value:.1%}"
+
+    @property
+    def aim(self) -> str:
+        """The goal for people to read, with its unit."""
+        if self.is_gain:
+            return f"above {100 * self.goal:g} points"
+        return f"{'at least' if self.at_least else 'at most'} {self.goal:.0%}"
 
 
 @dataclass(frozen=True)
@@ -236,12 +301,14 @@ class Report:
     def metrics(self) -> dict[str, float]:
         """The few numbers by which runs are compared."""
         student, control, teacher = (self.row(name) for name in (DISTILLED, CONTROL, TEACHER))
+        compared = compare(self.rows)
         return {
             "val/accuracy": self.validation_accuracy,
             "test/accuracy": student.scores.accuracy,
             "test/accuracy_control": control.scores.accuracy,
             "test/accuracy_teacher": teacher.scores.accuracy,
-            "test/gain_over_control": student.scores.accuracy - control.scores.accuracy,
+            "test/gain_over_control": compared.gain,
+            "test/accuracy_kept": compared.accuracy_kept,
             "test/agreement": student.agreement,
             "test/kl_to_teacher": student.kl_to_teacher,
             "test/ece": student.scores.ece,
@@ -249,9 +316,8 @@ class Report:
             "cost/parameters": student.cost.parameters,
             "cost/macs": student.cost.macs,
             "cost/latency_ms": student.cost.latency_ms,
-            "kept/accuracy": student.scores.accuracy / max(teacher.scores.accuracy, 1e-9),
-            "saved/compute": 1 - student.cost.macs / teacher.cost.macs,
-            "saved/parameters": 1 - student.cost.parameters / teacher.cost.parameters,
+            "cost/compute_saved": compared.compute_saved,
+            "cost/parameters_saved": 1 - compared.parameters_fraction,
         }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import geometric_mean
 
 from distill_lab.contracts import Parts
+from distill_lab.measure.budget import AUTO_PARAMETERS_FRACTION
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
     KnowledgeMap,
@@ -18,9 +19,9 @@ from distill_lab.stages.handoffs import (
 CAPACITY_GAP = (
     0.95  # share of the teacher's validation accuracy below which the student is called too small
 )
-OVER_CONFIDENT = 0.05  # ECE above which it is called over-confident
+OVER_CONFIDENT = 0.05  # mean confidence - accuracy above which it is called over-confident
 UNFINISHED = 0.9  # share of the epochs; a best epoch after it was still getting better
-LABELS_ONLY = ("ce", "label_smoothing")  # terms that no temperature reaches
+HARD_LABELS = "distill_lab.losses.ce.CE"  # the loss that label smoothing takes the place of
 NEAR = 0.05  # relative distance at which a temperature counts as tried
 
 
@@ -56,11 +57,12 @@ def _longer(evidence: Evidence) -> Proposal | None:
 def _larger(evidence: Evidence) -> Proposal | None:
     kept = evidence.student.scores.accuracy / max(evidence.teacher.best.scores.accuracy, 1e-9)
     bigger = evidence.design.num_in_budget < evidence.design.num_candidates
-    if kept >= CAPACITY_GAP or not bigger:
+    limit = evidence.parts.design.max_parameters_fraction
+    limit = AUTO_PARAMETERS_FRACTION if limit == "auto" else limit
+    if kept >= CAPACITY_GAP or not bigger or limit is None or limit >= 1:
         return None
-    share = evidence.design.cost.parameters / evidence.teacher.best.cost.parameters
     return Proposal(
-        [f"design.max_parameters_fraction={min(1.0, max(0.8, 2 * share)):.2g}"],
+        [f"design.max_parameters_fraction={min(1.0, max(0.8, 2 * limit)):.2g}"],
         f"capacity gap: the student keeps {kept:.1%} of the teacher's validation accuracy, and "
         "larger candidates are outside the budget.",
     )
@@ -78,9 +80,12 @@ def _weights(evidence: Evidence) -> Proposal | None:
 
 def _temperature(evidence: Evidence) -> Proposal | None:
     args = evidence.parts.temperature.args
-    if "value" not in args or all(term.name in LABELS_ONLY for term in evidence.loss.terms):
+    if "value" not in args or not any(term.uses_teacher for term in evidence.loss.terms):
         return None
     low, high = evidence.knowledge.temperature_range
+    scanned = [float(text) for text in evidence.knowledge.entropy]
+    if low == high and low in (min(scanned), max(scanned)):  # what is best may lie beyond the scan
+        return None
     middle = float(f"{geometric_mean([low, high]):.2g}")
     inside = low <= args["value"] <= high
     better = middle if not inside else high if args["value"] < middle else low
@@ -95,11 +100,14 @@ def _temperature(evidence: Evidence) -> Proposal | None:
 
 
 def _smoothing(evidence: Evidence) -> Proposal | None:
-    names = [term.name for term in evidence.loss.terms]
-    if evidence.student.scores.ece <= OVER_CONFIDENT or "ce" not in names:
+    scores, loss = evidence.student.scores, evidence.parts.loss
+    hard = next((name for name, term in loss.items() if term.target == HARD_LABELS), None)
+    if scores.confidence - scores.accuracy <= OVER_CONFIDENT or hard is None:
         return None
-    smoothed = ",".join("label_smoothing" if name == "ce" else name for name in names)
+    smoothed = ",".join("label_smoothing" if name == hard else name for name in loss)
+    weight = loss[hard].args["weight"]
     return Proposal(
-        [f"loss=[{smoothed}]"],
-        f"the student's ECE on validation is {evidence.student.scores.ece:.3f}: smooth the labels.",
+        [f"loss=[{smoothed}]", f"loss.label_smoothing.weight={weight:g}"],
+        f"on validation the student is over-confident: mean confidence {scores.confidence:.3f}, "
+        f"accuracy {scores.accuracy:.3f}; smooth the labels.",
     )

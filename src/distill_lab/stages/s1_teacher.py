@@ -12,7 +12,6 @@ from distill_lab.report import plots, tables
 from distill_lab.settings import Selection
 from distill_lab.stages.context import NUM_BINS, Context
 from distill_lab.stages.handoffs import Candidate, TeacherChoice
-from distill_lab.training.fit import fit
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
 
@@ -54,21 +53,10 @@ def rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
 def _train(
     context: Context, architecture: Component, seed: int, number: int, title: str
 ) -> tuple[Candidate, list[float]]:
-    parts, info = context.parts, context.info
-    regime = parts.selection.regime
+    info = context.info
     net = context.new_network(architecture, seed)
-    fitted = fit(
-        Supervised(net, regime, info.num_classes, seed),
-        info,
-        context.splits,
-        regime,
-        parts.hardware,
-        seed,
-        title=title,
-        log=lambda row, epoch: context.run.log_metrics(
-            {f"candidate_{number}/{key}": value for key, value in row.items()}, epoch
-        ),
-    )
+    trainee = Supervised(net, context.parts.selection.regime, info.num_classes, seed)
+    fitted = context.fit(trainee, seed, title, f"candidate_{number}/")
     validation = context.splits.validation
     logits = predict_logits(fitted.net, validation, info)
     scores = score(logits, validation.targets, NUM_BINS)

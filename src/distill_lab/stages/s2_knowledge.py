@@ -16,7 +16,6 @@ from distill_lab.measure.cost import count_parameters
 from distill_lab.report import grids, plots, tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import KnowledgeMap, LayerPair, TeacherChoice
-from distill_lab.training.fit import fit
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
 
@@ -29,8 +28,8 @@ def run(context: Context, teacher: TeacherChoice) -> KnowledgeMap:
     layers = default_taps(net)
     train = _features(context, net, context.splits.train, layers)
     validation = _features(context, net, context.splits.validation, layers)
-    targets = _first(context, context.splits.train).targets
-    held_out = _first(context, context.splits.validation).targets
+    targets = _some(context, context.splits.train).targets
+    held_out = _some(context, context.splits.validation).targets
     probe = {
         tap: probes.probe_accuracy(train[tap], targets, validation[tap], held_out) for tap in layers
     }
@@ -47,26 +46,14 @@ def run(context: Context, teacher: TeacherChoice) -> KnowledgeMap:
 
 def reference_student(context: Context) -> nn.Module:
     """Train the largest student of the grid for a few epochs, so that its layers mean something."""
-    parts, info = context.parts, context.info
+    parts = context.parts
     net = context.new_network(largest(context, parts.students), parts.seed)
     if parts.knowledge.student_epochs == 0:
         return net.eval()
     regime = replace(parts.selection.regime, epochs=parts.knowledge.student_epochs)
-    trainee = Supervised(net, regime, info.num_classes, parts.seed)
+    trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
     title = f"reference student, {regime.epochs} epochs"
-    fitted = fit(
-        trainee,
-        info,
-        context.splits,
-        regime,
-        parts.hardware,
-        parts.seed,
-        title=title,
-        log=lambda row, epoch: context.run.log_metrics(
-            {f"reference_student/{key}": value for key, value in row.items()}, epoch
-        ),
-    )
-    return fitted.net
+    return context.fit(trainee, parts.seed, title, "reference_student/").net
 
 
 def largest(context: Context, architectures: tuple[Component, ...]) -> Component:
@@ -87,16 +74,16 @@ def _softness(context: Context, net: nn.Module) -> tuple[dict[str, float], dict[
     return entropy, variance
 
 
-def _first(context: Context, arrays: Arrays) -> Arrays:
-    """Return the samples that probes and CKA are computed on; splits are shuffled already."""
-    count = context.parts.knowledge.num_samples
-    return Arrays(arrays.inputs[:count], arrays.targets[:count])
+def _some(context: Context, arrays: Arrays) -> Arrays:
+    """Return the samples that probes and CKA are computed on."""
+    chosen = context.sample(arrays, context.parts.knowledge.num_samples)
+    return Arrays(arrays.inputs[chosen], arrays.targets[chosen])
 
 
 def _features(
     context: Context, net: nn.Module, arrays: Arrays, taps: list[str]
 ) -> dict[str, Tensor]:
-    inputs = normalise(_first(context, arrays).inputs, context.info)
+    inputs = normalise(_some(context, arrays).inputs, context.info)
     with torch.no_grad():
         return dict(forward_with_taps(net.eval(), inputs, taps).features)
 

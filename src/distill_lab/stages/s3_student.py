@@ -12,7 +12,6 @@ from distill_lab.measure.cost import Cost, measure_cost
 from distill_lab.report import plots, tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import KnowledgeMap, StudentDesign, TeacherChoice
-from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
 
 
@@ -53,7 +52,13 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
     taps = default_taps(context.new_network(picked.architecture, parts.seed))
     pairs = [pair for pair in knowledge.pairs if pair.student in taps]
     return StudentDesign(
-        picked.label, picked.architecture, picked.cost, pairs, len(options), len(kept)
+        picked.label,
+        picked.architecture,
+        picked.cost,
+        pairs,
+        len(options),
+        len(kept),
+        budget.one_named,
     )
 
 
@@ -65,21 +70,11 @@ def _measure(context: Context, label: str, architecture: Component, budget: Limi
 
 def _proxy(context: Context, option: Option, number: int) -> Option:
     """Train a candidate on labels for a few epochs and note its validation accuracy."""
-    parts, info = context.parts, context.info
+    parts = context.parts
     regime = replace(parts.selection.regime, epochs=parts.design.proxy_epochs)
     net = context.new_network(option.architecture, parts.seed)
-    fitted = fit(
-        Supervised(net, regime, info.num_classes, parts.seed),
-        info,
-        context.splits,
-        regime,
-        parts.hardware,
-        parts.seed,
-        title=f"proxy {option.label}",
-        log=lambda row, epoch: context.run.log_metrics(
-            {f"proxy_{number}/{key}": value for key, value in row.items()}, epoch
-        ),
-    )
+    trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
+    fitted = context.fit(trainee, parts.seed, f"proxy {option.label}", f"proxy_{number}/")
     return replace(option, proxy_accuracy=fitted.curve[fitted.kept_epoch - 1]["val/accuracy"])
 
 

@@ -15,7 +15,6 @@ from distill_lab.report import tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
-    KnowledgeMap,
     StudentDesign,
     TeacherChoice,
     Term,
@@ -26,9 +25,7 @@ NUM_SAMPLES = 256  # of the dry step
 DROWNING = 10.0  # one term drowns another when its gradient is this many times as long
 
 
-def run(
-    context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap, student: StudentDesign
-) -> ConnectedLoss:
+def run(context: Context, teacher: TeacherChoice, student: StudentDesign) -> ConnectedLoss:
     """Connect the objective and note each term's value and gradient at the untrained student."""
     parts = context.parts
     net = context.new_network(student.architecture, parts.seed)
@@ -38,11 +35,12 @@ def run(
         parts.loss, net, teachers, shape, len(train.targets), parts.seed
     )
     temperature = parts.temperature.make()(0.0)
-    batch = _dry_batch(context, net, teachers, objective, temperature)
-    terms = _terms(objective, batch, net)
-    needs = objective.needs
-    result = ConnectedLoss(terms, temperature, list(needs.student), list(needs.teacher))
-    _log(context, result, knowledge)
+    with torch.random.fork_rng(devices=[]):  # dropout draws in the dry step
+        torch.manual_seed(parts.seed)
+        batch = _dry_batch(context, net, teachers, objective, temperature)
+        terms = _terms(objective, batch, net)
+    result = ConnectedLoss(terms, temperature)
+    _log(context, result)
     return result
 
 
@@ -67,13 +65,14 @@ def _dry_batch(
     objective: Objective,
     temperature: float,
 ) -> DistillBatch:
-    inputs = normalise(context.splits.train.inputs[:NUM_SAMPLES], context.info)
-    targets = context.splits.train.targets[:NUM_SAMPLES]
+    train = context.splits.train
+    chosen = context.sample(train, NUM_SAMPLES)
+    inputs = normalise(train.inputs[chosen], context.info)
     needs = objective.needs
     with torch.no_grad():
         said = tuple(forward_with_taps(t, inputs, list(needs.teacher)) for t in teachers)
     student = forward_with_taps(net.train(), inputs, list(needs.student))
-    return DistillBatch(student, said, targets, torch.arange(len(targets)), temperature)
+    return DistillBatch(student, said, train.targets[chosen], chosen, temperature)
 
 
 def _terms(objective: Objective, batch: DistillBatch, net: nn.Module) -> list[Term]:
@@ -83,8 +82,8 @@ def _terms(objective: Objective, batch: DistillBatch, net: nn.Module) -> list[Te
     norms = [losses[name].weight * _gradient_norm(value, net) for name, value in values.items()]
     suggested = suggested_weights(weights, norms)
     return [
-        Term(name, weight, float(values[name].detach()), norm, better)
-        for name, weight, norm, better in zip(losses, weights, norms, suggested, strict=True)
+        Term(name, loss.weight, float(values[name].detach()), norm, better, loss.uses_teacher)
+        for (name, loss), norm, better in zip(losses.items(), norms, suggested, strict=True)
     ]
 
 
@@ -96,23 +95,11 @@ def _gradient_norm(value: Tensor, net: nn.Module) -> float:
     return float(torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt())
 
 
-def _log(context: Context, result: ConnectedLoss, knowledge: KnowledgeMap) -> None:
-    rows = [
-        {
-            "term": term.name,
-            "weight": term.weight,
-            "value": term.value,
-            "weighted value": term.weight * term.value,
-            "gradient norm": term.gradient_norm,
-            "suggested weight": term.suggested_weight,
-        }
-        for term in result.terms
-    ]
-    context.run.log_text(tables.csv_text(rows), "terms.csv")
-    context.run.log_text(tables.markdown(rows), "terms.md")
-    low, high = knowledge.temperature_range
+def _log(context: Context, result: ConnectedLoss) -> None:
+    context.run.log_text(tables.csv_text(result.table), "terms.csv")
+    context.run.log_text(tables.markdown(result.table), "terms.md")
     context.run.log_metrics(
         {f"dry/value/{term.name}": term.value for term in result.terms}
         | {f"dry/gradient_norm/{term.name}": term.gradient_norm for term in result.terms}
-        | {"temperature": result.temperature, "temperature/low": low, "temperature/high": high}
+        | {"temperature": result.temperature}
     )

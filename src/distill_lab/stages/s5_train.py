@@ -11,7 +11,6 @@ from distill_lab.stages.handoffs import (
 )
 from distill_lab.training.connect import connected_objective
 from distill_lab.training.distiller import Distiller
-from distill_lab.training.fit import fit
 
 
 def run(
@@ -34,14 +33,6 @@ def run(
         info.num_classes,
         parts.seed,
     )
-    fitted = fit(
-        distiller,
-        info,
-        context.splits,
-        parts.regime,
-        parts.hardware,
-        parts.seed,
-        title=f"student, {'+'.join(term.name for term in loss.terms)}",
-        log=context.run.log_metrics,
-    )
+    title = f"student, {'+'.join(term.name for term in loss.terms)}"
+    fitted = context.fit(distiller, parts.seed, title)
     return context.trained_student(student, fitted, "student")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlflow
 import mlflow.pytorch
 import torch
+from mlflow import MlflowClient
 from mlflow.models import Model, infer_signature
 from torch import Tensor, nn
 
@@ -28,9 +29,12 @@ def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
         logits = net(example).numpy()
     inputs = example.numpy()
     mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    experiment_id = client.get_run(run_id).info.experiment_id
+    made = client.create_logged_model(experiment_id, "model", source_run_id=run_id)
     logged = Model.log(
         None,  # the old way of naming it
-        name="model",
+        model_id=made.model_id,
         flavor=mlflow.pytorch,
         run_id=run_id,
         pytorch_model=net,

@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from safetensors.torch import save_file
 
+from distill_lab.errors import without_secret
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
@@ -68,7 +70,8 @@ class TrackedRun:
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags; long values are cut to MLflow's limit."""
-        self.client.log_batch(self.id, tags=[RunTag(k, str(v)[:MAX_TAG]) for k, v in tags.items()])
+        safe = {key: without_secret(str(value))[:MAX_TAG] for key, value in tags.items()}
+        self.client.log_batch(self.id, tags=[RunTag(k, v) for k, v in safe.items()])
 
     def log_params(self, values: dict[str, Any]) -> None:
         """Log nested plain values under dotted keys."""
@@ -138,12 +141,15 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> dotted({"a": {"b": 1, "_target_": "x.Y"}, "c": [1, 2]})
     {'a.b': 1, 'a': 'x.Y', 'c': [1, 2]}
 
-    An `@`, which MLflow refuses in a key, is written as a dot.
+    A grid stays one value, so that its key is the same as that of a fixed knob. An `@`, which
+    MLflow refuses in a key, is written as a dot.
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix if key == "_target_" else f"{prefix}.{key}".lstrip(".").replace("@", ".")
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and list(value) == ["grid"]:
+            flat[name] = f"grid {value['grid']}"
+        elif isinstance(value, dict) and value:
             flat |= dotted(value, name)
         else:
             flat[name] = value

@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
+from alembic.util import CommandError
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run as RunRecord
 from mlflow.utils.logging_utils import disable_logging
@@ -21,7 +23,7 @@ from safetensors.torch import load_file
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
-from distill_lab.errors import ConfigError, RunError
+from distill_lab.errors import ConfigError, RunError, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import register
 from distill_lab.tracking.run import TrackedRun
@@ -57,19 +59,25 @@ class Store:
         _quiet()
         self.uri = _absolute_store(uri)
         self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
+        database = _database(self.uri)
+        self._folder = Path.cwd() if database is None else database.parent
         try:
+            if database is not None:
+                _make_database(database)
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment_id = self._experiment(experiment, artifact_location)
             close_orphans(self.client, self.experiment_id)
-        except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
-            reason = " ".join(str(error).split())
+        except (mlflow.MlflowException, SQLAlchemyError, CommandError, OSError) as error:
+            hidden = without_secret(repr(uri))
+            reason = without_secret(" ".join(str(error).split()))
             raise ConfigError(
-                [f"tracking: cannot keep experiment {experiment!r} at {uri!r}: {reason}"]
+                [f"tracking: cannot keep experiment {experiment!r} at {hidden}: {reason}"]
             ) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager."""
-        tags = {**tags, TAG: this_process()}
+        tags = {key: without_secret(value) for key, value in tags.items()}
+        tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
         record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
@@ -79,13 +87,20 @@ class Store:
         """Return an existing run, to log to it."""
         return TrackedRun(self.client, self.uri, run_id)
 
-    def find_finished(self, tag: str, value: str) -> RunSummary | None:
-        """Return the newest FINISHED original (not itself reused) run that carries a tag value."""
+    def lock(self, name: str) -> FileLock:
+        """Return a lock that all processes on this store share where the store is a file here."""
+        folder = self._folder / ".distill_lab" / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    def find_finished(self, tags: dict[str, str]) -> RunSummary | None:
+        """Return the newest FINISHED original (not itself reused) run that carries all tags."""
+        asked = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
         token: str | None = None
         while True:
             found = self.client.search_runs(
                 [self.experiment_id],
-                f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
+                f"{asked} and attributes.status = 'FINISHED'",
                 max_results=100,
                 page_token=token,
             )
@@ -168,6 +183,21 @@ class Store:
             raise RunError(f"weights {path!r} of run {run_id} do not fit: {reason}") from error
         return net.eval()
 
+    def get(self, run_id: str) -> RunSummary:
+        """Return a run as it stands."""
+        return _summary(self.client.get_run(run_id))
+
+    def check_model(self, model: str) -> None:
+        """Check that a logged model is still there.
+
+        Raises:
+            RunError: it is not.
+        """
+        try:
+            self.client.get_logged_model(model.rpartition("/")[2])
+        except mlflow.MlflowException as error:
+            raise RunError(f"model {model} is missing: {error}") from error
+
     def register(self, model: str, name: str) -> str:
         """Make a logged model a version in the registry; see `tracking.registry.register`."""
         return register(self.client, model, name)
@@ -214,6 +244,24 @@ def _absolute(location: str | None) -> str | None:
     if location is None or "://" in location:
         return location
     return Path(location).resolve().as_uri()
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of a SQLite store, None for any other."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if uri.startswith("sqlite:///") and path else None
+
+
+def _make_database(path: Path) -> None:
+    """Make a new SQLite store whole or not at all, also when two processes want one at once."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"), TemporaryDirectory(dir=path.parent) as scratch:
+        if not path.exists():
+            made = Path(scratch) / path.name
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+            os.replace(made, path)
 
 
 def _absolute_store(uri: str) -> str:

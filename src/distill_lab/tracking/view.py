@@ -12,7 +12,6 @@ MODE = "workflowType=machine_learning"  # else MLflow opens its pages for langua
 METRICS = (
     "val/accuracy",
     "test/accuracy",
-    "test/accuracy_control",
     "test/gain_over_control",
     "test/agreement",
     "test/ece",
@@ -50,8 +49,8 @@ def store_view(
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": columns,
+        "columnWidths": {name: _width(name) for name in columns},
         "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
@@ -64,3 +63,8 @@ def store_view(
     if client.get_experiment(experiment_id).tags.get(tag) != text:
         client.set_experiment_tag(experiment_id, tag, text)
     return link(experiment_id, key)
+
+
+def _width(column: str) -> int:
+    """Return a width in pixels at which the column's name can be read."""
+    return max(90, 8 * len(column.split("`")[1]) + 40)

@@ -17,8 +17,8 @@ class Distiller(Trainee):
     """Student and teachers together.
 
     The teachers are not submodules: they stay in eval mode whatever Lightning does, have no
-    gradient, and are in neither the optimiser nor a checkpoint. The objective is a submodule, so
-    regressors are trained.
+    gradient, and are in neither the optimiser nor a checkpoint. They are not run where no term uses
+    a teacher. The objective is a submodule, so regressors are trained.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class Distiller(Trainee):
         super().__init__(student, regime, num_classes, seed)
         self.objective = objective
         self.temperature = temperature
-        self._teachers = tuple(teacher.eval().requires_grad_(False) for teacher in teachers)
+        asked = any(term.uses_teacher for term in objective.losses.values())
+        self._teachers = tuple(t.eval().requires_grad_(False) for t in teachers if asked)
         self._needs = objective.needs
+        self._used_temperature = temperature(0.0)
 
     def on_fit_start(self) -> None:
         """Move the teachers to the student's device."""
@@ -47,16 +49,16 @@ class Distiller(Trainee):
         student = _output(self.net, batch, self._needs.student)
         with torch.no_grad():
             teachers = tuple(_output(net, batch, self._needs.teacher) for net in self._teachers)
-        temperature = self.temperature(self.progress)
+        self._used_temperature = self.temperature(self.progress)
         value: LossValue = self.objective(
-            DistillBatch(student, teachers, batch.targets, batch.index, temperature)
+            DistillBatch(student, teachers, batch.targets, batch.index, self._used_temperature)
         )
         return value
 
     def on_validation_epoch_end(self) -> None:
-        """Add the temperature to the epoch's row."""
+        """Add the temperature of the epoch's last step to its row."""
         super().on_validation_epoch_end()
-        self.curve[-1]["train/temperature"] = self.temperature(self.progress)
+        self.curve[-1]["train/temperature"] = self._used_temperature
 
 
 def _output(net: nn.Module, batch: Batch, taps: tuple[str, ...]) -> Output:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of training progress."""
+"""Learning-rate schedules as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ ONE_CYCLE_START = 1 / 25  # of the peak rate; the defaults of torch.optim.lr_sch
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
-def lr_factor(regime: Regime, progress: float) -> float:
-    """Return what the peak learning rate is multiplied by.
+def lr_factor(regime: Regime, step: int, num_steps: int) -> float:
+    """Return what the peak learning rate is multiplied by in a step.
 
-    `constant`, `step` and `cosine` rise linearly over the warm-up; `one_cycle` (Smith & Topin 2018,
-    arXiv:1708.07120) rises along a cosine and falls along another; momentum is not cycled.
+    `constant`, `step` and `cosine` rise linearly over the warm-up, to the peak in its last step and
+    never from 0, which would waste a step; `one_cycle` (Smith & Topin 2018, arXiv:1708.07120) rises
+    along a cosine and falls along another; momentum is not cycled.
 
     Args:
         regime: its schedule, warm-up and milestones.
-        progress: steps taken / all steps, in [0, 1].
+        step: steps taken before this one, in [0, num_steps].
+        num_steps: of the whole training, >= 1.
 
     Returns:
         Factor in [0, 1].
     """
-    warmup = regime.warmup_fraction
+    progress, warmup = step / num_steps, regime.warmup_fraction
     rising = progress < warmup
     after = 0.0 if rising else (progress - warmup) / (1 - warmup)
     if regime.schedule == "one_cycle":
@@ -31,7 +33,7 @@ def lr_factor(regime: Regime, progress: float) -> float:
             return _cosine(ONE_CYCLE_START, 1.0, progress / warmup)
         return _cosine(1.0, ONE_CYCLE_END, after)
     if rising:
-        return progress / warmup
+        return min(1.0, (step + 1) / (warmup * num_steps))
     if regime.schedule == "cosine":
         return _cosine(1.0, 0.0, after)
     if regime.schedule == "step":

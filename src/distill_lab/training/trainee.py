@@ -36,6 +36,7 @@ class Trainee(pl.LightningModule, ABC):
         self._mixing = torch.Generator().manual_seed(seed)
         self._sums: dict[str, Tensor] = {}
         self._num_batches = 0
+        self._used_lr = 0.0
         self._validated: list[tuple[Tensor, Tensor]] = []
 
     @abstractmethod
@@ -68,7 +69,7 @@ class Trainee(pl.LightningModule, ABC):
             )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: lr_factor(regime, step / steps)
+            optimizer, lambda step: lr_factor(regime, step, steps)
         )
         return {
             "optimizer": optimizer,
@@ -85,6 +86,7 @@ class Trainee(pl.LightningModule, ABC):
         for name, term in {**value.terms, "total": value.total}.items():
             self._sums[name] = self._sums.get(name, 0.0) + term.detach()
         self._num_batches += 1
+        self._used_lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         return value.total
 
     def on_train_batch_end(self, *args: Any) -> None:
@@ -100,11 +102,11 @@ class Trainee(pl.LightningModule, ABC):
         self._validated.append((self.kept(batch.inputs).float(), batch.targets))
 
     def on_validation_epoch_end(self) -> None:
-        """Append the epoch's row to the curve."""
+        """Append the epoch's row to the curve; its learning rate is the last step's."""
         logits, targets = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated.clear()
         row = {f"train/loss/{name}": float(s) / self._num_batches for name, s in self._sums.items()}
-        row["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row["train/lr"] = self._used_lr
         row["val/accuracy"] = float((logits.argmax(dim=1) == targets).float().mean())
         row["val/nll"] = float(F.cross_entropy(logits, targets))
         self._sums, self._num_batches = {}, 0

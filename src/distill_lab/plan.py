@@ -1,0 +1,116 @@
+"""The plan of a workflow: its stages, what each reads, and the fingerprint that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from distill_lab.contracts import Parts
+from distill_lab.fingerprint import fingerprint, source_hash, targets
+from distill_lab.stages.handoffs import (
+    ConnectedLoss,
+    KnowledgeMap,
+    Report,
+    StudentDesign,
+    TeacherChoice,
+    TrainedStudent,
+)
+
+NUMERIC_HARDWARE = ("accelerator", "devices", "precision")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the workflow.
+
+    Attributes:
+        name: as tag and in run names.
+        module: in `distill_lab.stages`; its `run` does the work.
+        handoff: what it returns.
+        reads: sections of the config that can change its result.
+        after: the stages whose hand-offs it takes, in the order of `run`'s arguments.
+    """
+
+    name: str
+    module: str
+    handoff: type
+    reads: tuple[str, ...]
+    after: tuple[str, ...] = ()
+
+
+STAGES = (
+    Stage("1 teacher", "s1_teacher", TeacherChoice, ("teacher", "selection")),
+    Stage(
+        "2 knowledge",
+        "s2_knowledge",
+        KnowledgeMap,
+        ("seed", "student", "knowledge"),
+        ("1 teacher",),
+    ),
+    Stage(
+        "3 student",
+        "s3_student",
+        StudentDesign,
+        ("seed", "student", "design"),
+        ("1 teacher", "2 knowledge"),
+    ),
+    Stage(
+        "4 loss",
+        "s4_loss",
+        ConnectedLoss,
+        ("seed", "loss", "temperature"),
+        ("1 teacher", "3 student"),
+    ),
+    Stage("5 control", "s5_control", TrainedStudent, ("seed", "regime"), ("3 student",)),
+    Stage(
+        "5 train",
+        "s5_train",
+        TrainedStudent,
+        ("seed", "regime"),
+        ("1 teacher", "3 student", "4 loss"),
+    ),
+    Stage(
+        "6 evaluate",
+        "s6_evaluate",
+        Report,
+        ("evaluation",),
+        ("1 teacher", "2 knowledge", "3 student", "4 loss", "5 control", "5 train"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """A stage's fingerprint with the code it reaches, and without."""
+
+    same_code: str
+    any_code: str
+
+
+def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
+    """Return the fingerprints of all stages; config, data and code decide them, no result."""
+    config = parts.config
+    hardware = {key: config["hardware"][key] for key in NUMERIC_HARDWARE}
+    if hardware["accelerator"] == "auto":
+        hardware["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
+    result: dict[str, Fingerprints] = {}
+    for stage in STAGES:
+        reads = {key: _relevant(key, config[key]) for key in stage.reads}
+        modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
+        base = (stage.name, reads, hardware, data_checksum)
+        result[stage.name] = Fingerprints(
+            fingerprint(
+                *base, source_hash(modules), [result[name].same_code for name in stage.after]
+            ),
+            fingerprint(*base, [result[name].any_code for name in stage.after]),
+        )
+    return result
+
+
+def _relevant(key: str, value: Any) -> Any:
+    """Leave out of a section what cannot change the stage's own result."""
+    if key == "evaluation":
+        return {k: v for k, v in value.items() if k not in ("refine", "register_as")}
+    return value

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from distill_lab.contracts import Arrays
+from distill_lab.stages.context import Context
+from distill_lab.training.supervised import Supervised
+
+
+@pytest.fixture
+def context(info, splits, hardware):
+    parts = SimpleNamespace(seed=0, data=SimpleNamespace(info=info), hardware=hardware)
+    logged = []
+    run = SimpleNamespace(logged=logged, log_metrics=lambda row, epoch: logged.append((epoch, row)))
+    return Context(parts, splits, run, store=None)
+
+
+def test_a_sample_of_a_sorted_split_holds_every_class(context):
+    targets = torch.arange(3).repeat_interleave(100)
+    chosen = context.sample(Arrays(torch.zeros(300, 1), targets), 60)
+    assert len(chosen.unique()) == 60
+    assert set(targets[chosen].tolist()) == {0, 1, 2}
+    assert torch.equal(context.sample(Arrays(torch.zeros(300, 1), targets), 60), chosen)
+
+
+def test_a_sample_is_no_larger_than_the_split(context):
+    assert len(context.sample(Arrays(torch.zeros(5, 1), torch.zeros(5)), 60)) == 5
+
+
+def test_the_curve_of_a_training_is_logged_under_its_prefix(context, net_of, regime):
+    fitted = context.fit(Supervised(net_of(), regime(), 3, seed=0), 0, "a test", "some/")
+    assert context.run.logged == [
+        (epoch, {f"some/{key}": value for key, value in row.items()})
+        for epoch, row in enumerate(fitted.curve)
+    ]
