@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from distill_lab import plan, workflow
 from distill_lab.errors import RunError
@@ -142,7 +143,7 @@ def test_report_puts_teacher_control_and_student_side_by_side(here):
     assert rows[TEACHER].kl_to_teacher == pytest.approx(0, abs=1e-6)
     assert rows[CONTROL].cost.parameters == rows[DISTILLED].cost.parameters
     kept = rows[DISTILLED].scores.accuracy / rows[TEACHER].scores.accuracy
-    assert here.report.metrics["kept/accuracy"] == pytest.approx(kept)
+    assert here.report.metrics["test/accuracy_kept"] == pytest.approx(kept)
 
 
 def test_same_command_again_reuses_every_stage_and_trains_nothing(here, monkeypatch):
@@ -338,6 +339,11 @@ def test_a_stage_reads_no_section_that_its_fingerprint_leaves_out(workdir, monke
     for name in NAMES:
         assert read[name] <= declared(name), name
     assert all(read.values())
+
+
+def test_threads_are_those_of_the_hardware(here):
+    go("hardware.threads=2")
+    assert torch.get_num_threads() == 2
 
 
 def test_handoffs_survive_json(here):

@@ -183,9 +183,8 @@ def _show(done: Done, uri: str) -> None:
     columns = ["", "accuracy", "agreement", "ECE", "parameters", "MACs", "latency ms"]
     print("\n" + tables.text(table(done.report), columns) + "\n")
     for goal in done.report.verdict:
-        sign = ">=" if goal.at_least else "<="
         mark = "met" if goal.met else "missed"
-        print(f"  {goal.name:<28} {goal.value:7.1%}   goal {sign} {goal.goal:.0%}   {mark}")
+        print(f"  {goal.name:<28} {goal.reached:>12}   {goal.aim:<16} {mark}")
     if done.proposals:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.proposals:

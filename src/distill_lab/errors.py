@@ -38,7 +38,7 @@ def without_secret(text: str) -> str:
     >>> without_secret("at postgresql://ann:pw@host/db")
     'at postgresql://***@host/db'
     """
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    return re.sub(r"(?<=://)[^/\s]\S*@", "***@", text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -176,7 +176,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where it runs. All but `threads` can change numbers."""
+    """Where it runs. `threads` changes the last digits of sums; it is not in the fingerprint."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int

@@ -13,7 +13,7 @@ from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError, without_secret
 from distill_lab.launch import checked, registry_name, run_job
-from distill_lab.naming import LOOK, short_key, short_name
+from distill_lab.naming import LOOK, short_key, short_name, split_override
 
 JOBS = "jobs.json"
 Launch = Callable[[list[str], Callable[[Any], None]], None]
@@ -109,7 +109,7 @@ def swept_keys(asked: list[list[str]]) -> list[str]:
 
 def split(overrides: Sequence[str]) -> dict[str, str]:
     """Return overrides as key -> value."""
-    return {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    return dict(split_override(text) for text in overrides)
 
 
 def column(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_lab.naming import short_key, short_value
+from distill_lab.naming import short_key, short_value, split_override
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
 from distill_lab.report.html import Goal, Section, page
@@ -141,7 +141,7 @@ def _row(
     wrong: dict[int, str],
 ) -> dict[str, Cell]:
     """Return a job as a row; of a refined one, the numbers are its best round's."""
-    given = dict(text.partition("=")[::2] for text in overrides)
+    given = dict(split_override(text) for text in overrides)
     row: dict[str, Cell] = {"job": number, "name": name}
     row["status"] = record.status if record else "NOT STARTED"
     if record is not None and number in wrong:

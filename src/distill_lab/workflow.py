@@ -12,6 +12,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import Timeout
 
 from distill_lab.contracts import Parts, Splits
@@ -86,6 +87,8 @@ def run(
     Raises:
         RunError: a stage failed; its run and the workflow's end FAILED.
     """
+    if parts.hardware.threads is not None:
+        torch.set_num_threads(parts.hardware.threads)
     splits = parts.data.load()
     digest = checksum(splits)
     common = {
@@ -256,7 +259,7 @@ def _note(report: Report, reused: list[str]) -> str:
 
     taken = f"\n\nReused stages: {', '.join(reused)}." if reused else ""
     verdict = [
-        {"goal": g.name, "reached": f"{g.value:.1%}", "met": "yes" if g.met else "no"}
+        {"goal": g.name, "reached": g.reached, "aim": g.aim, "met": "yes" if g.met else "no"}
         for g in report.verdict
     ]
     return f"{tables.markdown(table(report))}\n\n{tables.markdown(verdict)}{taken}"

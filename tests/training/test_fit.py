@@ -149,14 +149,6 @@ def test_nothing_is_written_to_the_working_directory(train, net_of, regime, work
     assert list(workdir.iterdir()) == []
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(2, 2), (None, 1)])
-def test_threads_are_those_of_the_hardware(net_of, regime, info, splits, threads, expected):
-    hardware = Hardware(accelerator="cpu", devices=1, precision="32-true", threads=threads)
-    trainee = Supervised(net_of(), regime(epochs=1), 3, seed=0)
-    fit(trainee, info, splits, trainee.regime, hardware, 0, "a test", lambda row, epoch: None)
-    assert torch.get_num_threads() == expected
-
-
 def test_bf16_keeps_float32_weights_and_learns(net_of, regime, info, splits):
     hardware = Hardware(accelerator="cpu", devices=1, precision="bf16-mixed", threads=1)
     trainee = Supervised(net_of(), regime(epochs=6), 3, seed=0)

@@ -48,7 +48,20 @@ def problems(config: dict[str, Any]) -> list[str]:
     for section in (*TARGETS, *SETTINGS):
         if section in config:
             found += _problems_of_section(section, config[section])
+    if not found:
+        found += _problems_of_keep(config)
     return list(dict.fromkeys(found))
+
+
+def _problems_of_keep(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the number of teachers that are kept against the number that are trained."""
+    selection = config["selection"]
+    num_candidates = len(grid(config["teacher"])) * len(selection["seeds"])
+    if selection["keep"] > num_candidates:
+        yield (
+            f"selection.keep: must be <= {num_candidates}, the number of teacher candidates, "
+            f"got {selection['keep']}."
+        )
 
 
 def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Parts:

@@ -165,6 +165,7 @@ def _reason(error: Exception) -> str:
     """Return an error of Hydra or OmegaConf as one line, without its inner workings."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = " ".join(str(cause).split())
+    text = text.partition(" Config search path:")[0].partition(" full_key:")[0]
     if "Cannot merge" in text and "ListConfig" in text:
-        text += " (a knob that is a grid is replaced by another: {grid: [[32]]})"
-    return text.partition(" Config search path:")[0].partition(" full_key:")[0]
+        text += " (in a file, a knob that is a grid is replaced by a grid: {grid: [[32]]})"
+    return text

@@ -277,6 +277,7 @@ class Report:
     Attributes:
         rows: "teacher", further teachers, "student without teacher", "student distilled".
         validation_accuracy: of the distilled student; the number all choices are made on.
+        validation_nll: of the distilled student, nats; decides between equal accuracies.
         model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
     """
 
@@ -284,6 +285,7 @@ class Report:
     verdict: list[Goal]
     proposals: list[Proposal]
     validation_accuracy: float
+    validation_nll: float
     model: str
 
     @property
@@ -304,6 +306,7 @@ class Report:
         compared = compare(self.rows)
         return {
             "val/accuracy": self.validation_accuracy,
+            "val/nll": self.validation_nll,
             "test/accuracy": student.scores.accuracy,
             "test/accuracy_control": control.scores.accuracy,
             "test/accuracy_teacher": teacher.scores.accuracy,

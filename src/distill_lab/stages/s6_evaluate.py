@@ -13,6 +13,7 @@ from distill_lab.models.deployed import Deployed
 from distill_lab.report import grids, plots, tables
 from distill_lab.report.html import Goal as Card
 from distill_lab.report.html import Section, page
+from distill_lab.report.tables import Cell
 from distill_lab.settings import Evaluation
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
@@ -62,7 +63,7 @@ def run(
     verdict = judge(rows, parts.evaluation)
     proposals = propose(Evidence(parts, teacher, knowledge, design, loss, student, control))
     model = _hand_out(context, measured[-1].net)
-    report = Report(rows, verdict, proposals, student.scores.accuracy, model)
+    report = Report(rows, verdict, proposals, student.scores.accuracy, student.scores.nll, model)
     _log(context, report, measured, design, loss)
     return report
 
@@ -149,12 +150,19 @@ def _log(
             "Verdict",
             verdict=tuple(_card(goal) for goal in report.verdict),
             text=(
+                _what_ran(context, loss),
                 "Measured on the test split, which no choice was made on. One seed: a difference "
                 "of a few samples is noise; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
                 "regime, trained with plain cross-entropy whatever the loss terms are.",
             ),
-            tables=(table(report),),
+            tables=(
+                [
+                    _columns(row, "accuracy", "agreement", "ECE", "NLL", "Brier", "KL to teacher")
+                    for row in table(report)
+                ],
+                [_columns(row, "parameters", "MACs", "latency ms") for row in table(report)],
+            ),
         ),
         Section(
             "Trade-off and calibration",
@@ -176,6 +184,16 @@ def _log(
     ]
     title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
+
+
+def _what_ran(context: Context, loss: ConnectedLoss) -> str:
+    parts, splits = context.parts, context.splits
+    sizes = ", ".join(f"{name} {len(a.targets):,}" for name, a in splits._asdict().items())
+    return f"Loss: {loss.headline}. Seed {parts.seed}. Samples: {sizes}."
+
+
+def _columns(row: dict[str, Cell], *names: str) -> dict[str, Cell]:
+    return {"": row[""]} | {name: row[name] for name in names}
 
 
 def _card(goal: Goal) -> Card:

@@ -63,8 +63,6 @@ def fit(
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    if hardware.threads is not None:
-        torch.set_num_threads(hardware.threads)
     torch.manual_seed(seed)
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs)
     data = DataModule(
