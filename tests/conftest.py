@@ -43,9 +43,12 @@ REGIME = {
     "ema_decay": None,
     "early_stop_epochs": None,
     "keep": "best",
+    "accumulate_batches": 1,
     "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
     "shift_pixels": 0,
     "horizontal_flip": False,
+    "cutout_pixels": 0,
 }
 
 
@@ -80,7 +83,7 @@ def regime() -> Callable[..., Regime]:
 @pytest.fixture
 def hardware() -> Hardware:
     """One CPU thread, full precision."""
-    return Hardware(accelerator="cpu", devices=1, precision="32-true", threads=1)
+    return Hardware("cpu", 1, "32-true", channels_last=False, compile=False, threads=1)
 
 
 @pytest.fixture

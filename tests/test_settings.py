@@ -6,6 +6,7 @@ import re
 import pytest
 
 from distill_lab.settings import (
+    Cache,
     Design,
     Evaluation,
     Hardware,
@@ -30,9 +31,12 @@ REGIME = {
     "ema_decay": 0.999,
     "early_stop_epochs": 5,
     "keep": "best",
+    "accumulate_batches": 2,
     "mixup_alpha": 0.2,
+    "cutmix_alpha": 0.2,
     "shift_pixels": 4,
     "horizontal_flip": True,
+    "cutout_pixels": 4,
 }
 SOUND = {
     Regime: REGIME,
@@ -63,7 +67,22 @@ SOUND = {
         "register_as": None,
         "refine": Refine(0),
     },
-    Hardware: {"accelerator": "cpu", "devices": 1, "precision": "32-true", "threads": 2},
+    Cache: {
+        "fill": "lazy",
+        "folder": "kept",
+        "dtype": "fp32",
+        "views": 2,
+        "top_k": 5,
+        "features": "pooled",
+    },
+    Hardware: {
+        "accelerator": "cpu",
+        "devices": 1,
+        "precision": "32-true",
+        "channels_last": False,
+        "compile": False,
+        "threads": 2,
+    },
 }
 
 
@@ -91,7 +110,10 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "ema_decay", 0.0, 1.0),
         *cases(Regime, "early_stop_epochs", 0),
         *cases(Regime, "mixup_alpha", -0.1),
+        *cases(Regime, "accumulate_batches", 0),
+        *cases(Regime, "cutmix_alpha", -0.1),
         *cases(Regime, "shift_pixels", -1),
+        *cases(Regime, "cutout_pixels", -1),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),
         *cases(Selection, "ece_weight", -0.1),
@@ -112,6 +134,9 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Evaluation, "goal_accuracy_kept", -0.1, 1.1),
         *cases(Evaluation, "goal_compute_saved", -0.1, 1.1),
         *cases(Evaluation, "goal_parameters_fraction", -0.1, 1.1),
+        *cases(Cache, "folder", "", " "),
+        *cases(Cache, "views", 0),
+        *cases(Cache, "top_k", 0),
         *cases(Hardware, "devices", 0),
         *cases(Hardware, "threads", 0),
     ],
@@ -148,6 +173,8 @@ def test_the_ends_of_a_closed_range_are_admitted(cls, name, value):
         (Design, "max_macs_fraction"),
         (Design, "max_latency_ms"),
         (Design, "max_memory_mib"),
+        (Cache, "views"),
+        (Cache, "top_k"),
         (Hardware, "threads"),
     ],
 )
@@ -158,3 +185,17 @@ def test_null_means_no_limit(cls, name):
 def test_the_budget_of_parameters_may_be_left_to_the_grid():
     auto = Design(**(SOUND[Design] | {"max_parameters_fraction": "auto"}))
     assert auto.max_parameters_fraction == "auto"
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact"),
+    [
+        ({}, True),
+        ({"views": 1}, True),
+        ({"dtype": "fp16"}, False),
+        ({"top_k": 2}, False),
+        ({"dtype": "fp16", "top_k": 2, "fill": "off"}, True),
+    ],
+)
+def test_a_cache_is_exact_where_it_keeps_all_of_an_answer(changes, exact):
+    assert Cache(**(SOUND[Cache] | {"top_k": None} | changes)).exact is exact

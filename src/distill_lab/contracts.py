@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distill_lab.settings import (
+        Cache,
         Design,
         Evaluation,
         Hardware,
@@ -214,6 +215,7 @@ class Parts:
     knowledge: Knowledge
     design: Design
     regime: Regime
+    cache: Cache
     evaluation: Evaluation
     hardware: Hardware
     tracking: Tracking

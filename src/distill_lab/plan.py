@@ -18,7 +18,7 @@ from distill_lab.stages.handoffs import (
     TrainedStudent,
 )
 
-NUMERIC_HARDWARE = ("accelerator", "devices", "precision")
+NUMERIC_HARDWARE = ("accelerator", "devices", "precision", "channels_last", "compile")
 
 
 @dataclass(frozen=True)

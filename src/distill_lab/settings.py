@@ -42,9 +42,12 @@ class Regime:
     ema_decay: float | None
     early_stop_epochs: int | None
     keep: Literal["best", "last"]
+    accumulate_batches: int
     mixup_alpha: float
+    cutmix_alpha: float
     shift_pixels: int
     horizontal_flip: bool
+    cutout_pixels: int
 
     def __post_init__(self) -> None:
         for name in (
@@ -54,9 +57,17 @@ class Regime:
             "decay_factor",
             "clip_norm",
             "early_stop_epochs",
+            "accumulate_batches",
         ):
             _positive(name, getattr(self, name))
-        for name in ("momentum", "weight_decay", "mixup_alpha", "shift_pixels"):
+        for name in (
+            "momentum",
+            "weight_decay",
+            "mixup_alpha",
+            "cutmix_alpha",
+            "shift_pixels",
+            "cutout_pixels",
+        ):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
         _require("momentum", self.momentum, "< 1", self.momentum < 1)
         _require(
@@ -175,12 +186,40 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Cache:
+    """Which answers of the teacher are kept on disk, for the epochs and runs that ask again.
+
+    With `dtype` fp32 and no `top_k` an answer read back is the answer that was written, bit by
+    bit, so the cache changes no result.
+    """
+
+    fill: Literal["off", "lazy", "stage_2"]
+    folder: str
+    dtype: Literal["fp32", "fp16"]
+    views: int | None
+    top_k: int | None
+    features: Literal["pooled", "all"]
+
+    def __post_init__(self) -> None:
+        _require("folder", self.folder, "a path, not empty", self.folder.strip() != "")
+        for name in ("views", "top_k"):
+            _positive(name, getattr(self, name))
+
+    @property
+    def exact(self) -> bool:
+        """Whether a run with the cache gives the same numbers as one without, bit by bit."""
+        return self.fill == "off" or (self.dtype == "fp32" and self.top_k is None)
+
+
+@dataclass(frozen=True)
 class Hardware:
     """Where it runs. `threads` changes the last digits of sums; it is not in the fingerprint."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    channels_last: bool
+    compile: bool
     threads: int | None
 
     def __post_init__(self) -> None:

@@ -150,7 +150,7 @@ def test_nothing_is_written_to_the_working_directory(train, net_of, regime, work
 
 
 def test_bf16_keeps_float32_weights_and_learns(net_of, regime, info, splits):
-    hardware = Hardware(accelerator="cpu", devices=1, precision="bf16-mixed", threads=1)
+    hardware = Hardware("cpu", 1, "bf16-mixed", channels_last=False, compile=False, threads=1)
     trainee = Supervised(net_of(), regime(epochs=6), 3, seed=0)
     fitted = fit(
         trainee, info, splits, trainee.regime, hardware, 0, "a test", lambda row, epoch: None

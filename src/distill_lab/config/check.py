@@ -17,7 +17,16 @@ from distill_lab.errors import nearest
 MISSING = "???"
 SUPPLIED = ("input_shape", "num_classes")  # given to every network by the data
 NETWORKS = ("teacher", "student")
-SETTINGS = ("selection", "knowledge", "design", "regime", "evaluation", "hardware", "tracking")
+SETTINGS = (
+    "selection",
+    "knowledge",
+    "design",
+    "regime",
+    "cache",
+    "evaluation",
+    "hardware",
+    "tracking",
+)
 SETTINGS_PREFIX = "distill_lab.settings."
 TARGETS = {
     "data": "distill_lab.data.",
