@@ -14,9 +14,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 
-LEVEL_0 = {"errors", "contracts", "settings"}
+LEVEL_0 = {"errors", "contracts", "settings", "picture"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
+TOP |= {"workers"}
 TYPES_ONLY = {"tracking"}
 MAY_IMPORT = {
     **dict.fromkeys(LEVEL_0, LEVEL_0),
@@ -26,11 +27,11 @@ MAY_IMPORT = {
     "tracking": LEVEL_0,
     "fingerprint": set(),
     "config": LEVEL_0 | {"temperature", "naming"},
-    "stages": LEVEL_0 | LEVEL_1 | {"training", "report"},
+    "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint"},
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""
-SHARED_BY_STAGES = {"handoffs", "context", "proposals"}
+SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},
@@ -38,7 +39,16 @@ ONLY_IN = {
     "pytorch_lightning": {"training", "data"},
     "torchvision": {"models", "data"},
 }
-LIGHT = ("errors", "contracts", "settings", "temperature", "naming", "fingerprint", "config")
+LIGHT = (
+    "errors",
+    "contracts",
+    "settings",
+    "picture",
+    "temperature",
+    "naming",
+    "fingerprint",
+    "config",
+)
 
 
 class Import(NamedTuple):

@@ -300,6 +300,56 @@ def test_served_model_answers_with_the_numbers_of_the_report(here):
     assert model.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 1, 8, 8)
 
 
+AUGMENTED = ("regime.shift_pixels=1", "regime.horizontal_flip=true")
+
+
+def test_a_run_at_another_temperature_reads_what_the_teacher_said(here):
+    store = store_of()
+    first, second = (go(f"temperature.value={value}", *AUGMENTED) for value in (2, 3))
+    filling, cached = (stages_of(store, done.run_id)["5 train"] for done in (first, second))
+    assert (filling.metrics["cache/share_read"], cached.metrics["cache/share_read"]) == (0, 1)
+    assert cached.tags["cache"] == filling.tags["cache"]
+    # 128 samples, 4 classes in float32 and a checksum; two epochs.
+    assert cached.metrics["cache/mib"] == 2 * 128 * (4 * 4 + 8) / 2**20
+
+
+def test_a_cached_run_has_the_numbers_of_an_uncached_one(here):
+    store = store_of()
+    go("temperature.value=2", *AUGMENTED)
+    runs = [
+        go("temperature.value=5", *AUGMENTED, "reuse=off", f"cache={c}") for c in ("lazy", "off")
+    ]
+    cached, live = (stages_of(store, done.run_id)["5 train"] for done in runs)
+    assert cached.metrics["cache/share_read"] == 1
+    assert "cache/share_read" not in live.metrics
+    alike = {k: v for k, v in steady(cached.metrics).items() if not k.startswith("cache/")}
+    assert alike == steady(live.metrics)
+    assert runs[0].report.row(DISTILLED).scores == runs[1].report.row(DISTILLED).scores
+
+
+def test_a_cache_that_is_filled_in_stage_2_leaves_nothing_to_ask(here):
+    store = store_of()
+    done = go("cache=stage_2", "cache.folder=ahead", "temperature.value=6", *AUGMENTED)
+    assert "2 knowledge" in done.reused
+    (fill,) = [r for r in store.children(done.run_id) if r.tags["kind"] == "fill"]
+    assert (fill.status, fill.metrics["cache/computed"]) == ("FINISHED", 2 * 128)
+    train = next(r for r in store.children(done.run_id) if r.tags.get("stage") == "5 train")
+    assert train.metrics["cache/share_read"] == 1
+
+
+def test_a_teacher_too_loud_for_fp16_ends_the_run_with_the_way_out(here, monkeypatch):
+    original = Store.load_weights
+
+    def loud(self, net, *where):
+        original(self, net, *where)
+        net.get_parameter("classifier.bias").data.fill_(1e5)
+        return net
+
+    monkeypatch.setattr(Store, "load_weights", loud)
+    with pytest.raises(RunError, match=r"stage 5 train: cache.dtype: .* Use cache.dtype=fp32"):
+        go("cache.dtype=fp16", "temperature.value=7", *AUGMENTED)
+
+
 SECTIONS = {"teachers": "teacher", "students": "student"}
 IN_EVERY_FINGERPRINT = ("data", "hardware", "config", "name", "reuse", "tracking")
 

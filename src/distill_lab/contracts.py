@@ -8,7 +8,7 @@ Nothing here imports torch at run time, so the command line can read these types
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -91,10 +91,36 @@ class LossValue(NamedTuple):
     terms: dict[str, Tensor]
 
 
-class Arrays(NamedTuple):
-    """A split held in memory: inputs (N, ...) float32 and targets (N,) int64."""
+class Stored(Protocol):
+    """Images in files, used like the (N, C, H, W) tensor of their pixels that memory cannot hold.
 
-    inputs: Tensor
+    Attributes:
+        shape: (N, C, H, W).
+        varies: whether training reads other pixels of a sample in every view, by the run's seed.
+        signature: stands for all the pixels in the checksum of the data.
+    """
+
+    shape: tuple[int, ...]
+    varies: bool
+    signature: str
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """Return (B, C, H, W) float32 in [0, 1], as they are evaluated."""
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Yield all of them in order, `size` at a time."""
+
+    def read(self, parts: Sequence[Tensor], seed: int | None, view: int) -> Iterator[Tensor]:
+        """Yield (B, C, H, W) uint8 for each index (B,); with a seed, as training sees the view."""
+
+
+class Arrays(NamedTuple):
+    """A split: inputs (N, ...) float32 in memory, or stored in files, and targets (N,) int64."""
+
+    inputs: Tensor | Stored
     targets: Tensor
 
 

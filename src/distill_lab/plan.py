@@ -19,6 +19,8 @@ from distill_lab.stages.handoffs import (
 )
 
 NUMERIC_HARDWARE = ("accelerator", "devices", "precision", "channels_last", "compile")
+ROUNDING = ("dtype", "top_k", "views", "features")
+"""Keys of the cache that say which answers of a teacher are rounded, and how."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ STAGES = (
         "5 train",
         "s5_train",
         TrainedStudent,
-        ("seed", "regime"),
+        ("seed", "regime", "cache"),
         ("1 teacher", "3 student", "4 loss"),
     ),
     Stage(
@@ -97,7 +99,7 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
         hardware["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
     result: dict[str, Fingerprints] = {}
     for stage in STAGES:
-        reads = {key: _relevant(key, config[key]) for key in stage.reads}
+        reads = {key: _relevant(parts, key) for key in stage.reads}
         modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
         base = (stage.name, reads, hardware, data_checksum)
         result[stage.name] = Fingerprints(
@@ -109,8 +111,11 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     return result
 
 
-def _relevant(key: str, value: Any) -> Any:
+def _relevant(parts: Parts, key: str) -> Any:
     """Leave out of a section what cannot change the stage's own result."""
+    section = parts.config[key]
     if key == "evaluation":
-        return {k: v for k, v in value.items() if k not in ("refine", "register_as")}
-    return value
+        return {k: v for k, v in section.items() if k not in ("refine", "register_as")}
+    if key == "cache":
+        return {} if parts.cache.exact else {k: section[k] for k in ROUNDING}
+    return section

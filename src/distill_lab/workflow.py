@@ -36,6 +36,7 @@ from distill_lab.tracking.store import Store
 HANDOFF = "handoff.json"
 UPSTREAM = "upstream"
 MODEL = "model"
+FILLED_AFTER = "2 knowledge"  # with cache.fill=stage_2
 SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
 REUSE_TAG = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}
@@ -166,6 +167,8 @@ class _Flow:
         try:
             if not (self.parts.reuse != "off" and self._reuse(stage)):
                 self._do(stage)
+            if stage.name == FILLED_AFTER and self.parts.cache.fill == "stage_2":
+                self._fill_caches()
         finally:
             lock.release()
 
@@ -213,7 +216,7 @@ class _Flow:
         with self._start(stage, {}) as child:
             child.log_params({k: self.parts.config[k] for k in stage.reads})
             _log_data(child, self.parts, self.digest)
-            context = Context(self.parts, self.splits, child, self.store)
+            context = Context(self.parts, self.splits, self.digest, child, self.store)
             try:
                 handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
             except ValueError as error:
@@ -222,6 +225,20 @@ class _Flow:
             child.set_tags({"mlflow.note.content": handoff.headline})
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id
         self.say(f"  {stage.name:<12} {handoff.headline}")
+
+    def _fill_caches(self) -> None:
+        """Fill the teachers' caches, also where the stage before was reused: files may be gone."""
+        from distill_lab.stages.answers import fill_caches
+        from distill_lab.stages.context import Context
+
+        self.say("  2 fill       the teacher answers all that training will ask")
+        tags = {**self.tags, "kind": "fill"}
+        with self.store.start("2 fill", tags, self.run_id) as child:
+            context = Context(self.parts, self.splits, self.digest, child, self.store)
+            try:
+                fill_caches(context, self.handoffs["1 teacher"])
+            except ValueError as error:
+                raise RunError(f"2 fill: {error}") from error
 
     def _upstream(self, stage: Stage) -> str:
         """Return one hash of what the stage is handed: equal configs may have other weights."""

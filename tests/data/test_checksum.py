@@ -43,3 +43,20 @@ def test_shape_and_dtype_count(change):
     same = splits()
     changed = same._replace(test=same.test._replace(inputs=change(same.test.inputs)))
     assert checksum(changed) != checksum(same)
+
+
+class Files:
+    """Stands for inputs in files: nothing but the signature may be asked for."""
+
+    def __init__(self, signature: str) -> None:
+        self.signature = signature
+
+
+def test_of_inputs_in_files_the_signature_counts():
+    in_memory = splits()
+    one, same, other = (
+        checksum(in_memory._replace(train=in_memory.train._replace(inputs=Files(text))))
+        for text in ("one", "one", "other")
+    )
+    assert one == same != other
+    assert one != checksum(in_memory)

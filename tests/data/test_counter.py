@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distill_lab.data.counter import Stream, permutation, splitmix64, uniform
+from distill_lab.data.counter import Stream, bits, permutation, splitmix64, uniform, uniforms
 
 INDEX = torch.arange(20_000)
 
@@ -73,3 +73,27 @@ def test_permutation_holds_every_sample_once_and_moves_with_seed_and_view():
     assert torch.equal(first, permutation(100, 0, 0, Stream.SHUFFLE))
     assert not torch.equal(first, permutation(100, 0, 1, Stream.SHUFFLE))
     assert not torch.equal(first, permutation(100, 1, 0, Stream.SHUFFLE))
+
+
+def test_several_numbers_are_those_of_splitmix64_from_the_bits_of_the_sample_on():
+    found = uniforms(3, torch.tensor([5, 6]), 2, Stream.CROP, 4)
+    assert found.dtype == torch.float32
+    for row, index in zip(found.tolist(), (5, 6), strict=True):
+        state = bits(3, torch.tensor([index]), 2, Stream.CROP).item()
+        for number in row:
+            (output,) = splitmix64(torch.tensor([signed(state % 2**64)])).tolist()
+            assert number == (output % 2**64 >> 40) / 2**24
+            state += 0x9E3779B97F4A7C15
+
+
+def test_several_numbers_of_a_sample_are_uncorrelated():
+    found = uniforms(0, INDEX, 0, Stream.CROP, 3)
+    off_diagonal = torch.corrcoef(found.T) - torch.eye(3)
+    # Five standard errors of a correlation that is zero: 5 / sqrt(20000).
+    assert off_diagonal.abs().max().item() < 5 / 20_000**0.5
+    assert (found.mean(0) - 0.5).abs().max().item() < 0.0102
+
+
+def test_every_stream_has_a_number_of_its_own():
+    # An alias would be left out of the list.
+    assert len(Stream) == len(Stream.__members__)

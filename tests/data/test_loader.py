@@ -3,8 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distill_lab.contracts import Arrays
+from distill_lab.contracts import Arrays, DataInfo
+from distill_lab.data.augment import Augmentation
 from distill_lab.data.loader import Loader
+
+INFO = DataInfo("numbers", (1,), 3, ("a", "b", "c"), (0.0,), (1.0,))
+IMAGES = DataInfo("images", (2, 4, 4), 3, ("a", "b", "c"), (0.5, 0.25), (0.5, 2.0))
+META = torch.device("meta")
 
 
 def arrays(num_samples: int) -> Arrays:
@@ -12,12 +17,13 @@ def arrays(num_samples: int) -> Arrays:
     return Arrays(numbers.float()[:, None], numbers + 100)
 
 
-def unchanged(inputs, index, view):
-    return inputs
+def images(num_samples: int) -> Arrays:
+    pixels = torch.rand(num_samples, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    return Arrays(pixels, torch.arange(num_samples) % 3)
 
 
-def test_a_pass_in_order_holds_every_sample_once_with_its_number():
-    batches = list(Loader(arrays(5), 2, unchanged))
+def test_without_augmentation_a_pass_in_order_holds_every_sample_once_with_its_number():
+    batches = list(Loader(arrays(5), INFO, 2))
     assert [batch.index.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     assert [batch.targets.tolist() for batch in batches] == [[100, 101], [102, 103], [104]]
     assert [batch.inputs.tolist() for batch in batches] == [[[0], [1]], [[2], [3]], [[4]]]
@@ -25,7 +31,7 @@ def test_a_pass_in_order_holds_every_sample_once_with_its_number():
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "batch_size", "drop_lone", "sizes"),
+    ("num_samples", "batch_size", "training", "sizes"),
     [
         (6, 3, True, [3, 3]),
         (5, 3, True, [3, 2]),
@@ -36,18 +42,18 @@ def test_a_pass_in_order_holds_every_sample_once_with_its_number():
         (2, 512, True, [2]),
     ],
 )
-def test_batch_sizes(num_samples, batch_size, drop_lone, sizes):
-    loader = Loader(arrays(num_samples), batch_size, unchanged, drop_lone=drop_lone)
+def test_batch_sizes(num_samples, batch_size, training, sizes):
+    loader = Loader(arrays(num_samples), INFO, batch_size, Augmentation(0) if training else None)
     assert [len(batch.index) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
 
 def order(seed: int, view: int) -> list[int]:
-    loader = Loader(arrays(50), 8, unchanged, view=lambda: view, shuffle_seed=seed)
+    loader = Loader(arrays(50), INFO, 8, Augmentation(seed), view=lambda: view)
     return torch.cat([batch.index for batch in loader]).tolist()
 
 
-def test_a_shuffled_order_is_a_function_of_seed_and_view():
+def test_the_order_of_training_is_a_function_of_seed_and_view():
     assert sorted(order(0, 0)) == list(range(50))
     assert order(0, 0) == order(0, 0) != list(range(50))
     assert order(0, 0) != order(0, 1)
@@ -55,23 +61,52 @@ def test_a_shuffled_order_is_a_function_of_seed_and_view():
 
 
 def test_inputs_and_targets_follow_the_shuffled_index():
-    for batch in Loader(arrays(50), 8, unchanged, shuffle_seed=0):
+    for batch in Loader(arrays(50), INFO, 8, Augmentation(0)):
         assert batch.inputs[:, 0].tolist() == batch.index.tolist()
         assert batch.targets.tolist() == (batch.index + 100).tolist()
 
 
 def test_the_view_is_asked_once_when_a_pass_starts():
     views = iter([3, 4])
-    loader = Loader(arrays(4), 2, unchanged, view=lambda: next(views))
+    loader = Loader(arrays(4), INFO, 2, view=lambda: next(views))
     assert [batch.view.tolist() for batch in loader] == [[3, 3], [3, 3]]
     assert [batch.view.tolist() for batch in loader] == [[4, 4], [4, 4]]
 
 
-def test_prepare_gets_index_and_view():
-    loader = Loader(arrays(3), 3, lambda inputs, index, view: index * 10 + view, view=lambda: 7)
-    assert next(iter(loader)).inputs.tolist() == [7, 17, 27]
+def test_each_batch_is_augmented_as_its_own_samples_and_view_say():
+    split = images(10)
+    augmentation = Augmentation(5, shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
+    for batch in Loader(split, IMAGES, 4, augmentation, view=lambda: 6):
+        numbers = augmentation.draw(batch.index, 6, 4, 4)
+        pixels = split.inputs[batch.index]
+        frame = augmentation.frame(pixels, len(pixels))
+        assert torch.equal(batch.inputs, augmentation.apply(pixels, numbers, IMAGES, frame))
+
+
+def test_a_batch_may_be_written_over_without_harm_to_the_split():
+    split, before = images(10), images(10)
+    for augmentation in (None, Augmentation(0), Augmentation(0, shift_pixels=1)):
+        for batch in Loader(split, IMAGES, 4, augmentation):
+            batch.inputs.zero_()
+            batch.targets.zero_()
+            assert torch.equal(split.inputs, before.inputs)
+            assert torch.equal(split.targets, before.targets)
+
+
+def test_a_batch_outlives_the_next_one():
+    loader = Loader(images(8), IMAGES, 4, Augmentation(0, shift_pixels=1))
+    kept = [batch.inputs for batch in loader]
+    copies = [batch.inputs.clone() for batch in loader]
+    assert all(torch.equal(*pair) for pair in zip(kept, copies, strict=True))
+
+
+def test_inputs_and_targets_are_made_on_the_device_while_index_and_view_stay():
+    loader = Loader(images(6), IMAGES, 4, Augmentation(0, 1, True, 2), device=META)
+    for batch in loader:
+        assert batch.inputs.device == batch.targets.device == META
+        assert batch.index.device.type == batch.view.device.type == "cpu"
 
 
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="batch_size: must be >= 1, got 0"):
-        Loader(arrays(3), 0, unchanged)
+        Loader(arrays(3), INFO, 0)

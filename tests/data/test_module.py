@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from distill_lab.contracts import Arrays, Batch
-from distill_lab.data.augment import horizontal_flip, shift
+from distill_lab.data.augment import Augmentation
 from distill_lab.data.fake import Fake
 from distill_lab.data.module import DataModule
 from distill_lab.data.normalise import normalise
@@ -50,7 +52,7 @@ class Recorder(pl.LightningModule):
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, list[Batch]]:
-    recorder, data = Recorder(), module(shift_pixels=1, horizontal_flip=True)
+    recorder, data = Recorder(), module(shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -78,13 +80,22 @@ def test_under_a_trainer_each_epoch_has_its_own_order(recorded):
     assert not torch.equal(first, second)
 
 
-def test_training_inputs_are_augmented_as_pixels_and_then_normalised(recorded):
+def test_training_inputs_are_augmented_by_the_seed_their_number_and_the_epoch(recorded):
+    augmentation = Augmentation(5, shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
     for batch in recorded["train"]:
         pixels = SPLITS.train.inputs[batch.index]
-        pixels = shift(pixels, 1, 5, batch.index, batch.view)
-        pixels = horizontal_flip(pixels, 5, batch.index, batch.view)
-        assert torch.equal(batch.inputs, normalise(pixels, DATASET.info))
+        numbers = augmentation.draw(batch.index, batch.view, 6, 6)
+        frame = augmentation.frame(pixels, len(pixels))
+        expected = augmentation.apply(pixels, numbers, DATASET.info, frame)
+        assert torch.equal(batch.inputs, expected)
         assert torch.equal(batch.targets, SPLITS.train.targets[batch.index])
+
+
+def test_passes_without_a_trainer_are_those_of_the_epochs_under_one(recorded):
+    data = module(shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
+    batches = [batch for view in range(2) for batch in data.train_pass(view, torch.device("cpu"))]
+    for batch, expected in zip(batches, recorded["train"], strict=True):
+        assert all(torch.equal(*pair) for pair in zip(batch, expected, strict=True))
 
 
 def test_validation_comes_whole_in_order_and_only_normalised(recorded):
@@ -113,7 +124,9 @@ def test_the_seed_decides_the_order():
     assert first == same != other
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("shift_pixels", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("batch_size", 0), ("shift_pixels", -1), ("cutout_pixels", -1)]
+)
 def test_an_argument_out_of_range_is_named(name, value):
     with pytest.raises(ValueError, match=f"^{name}: must be >= "):
         module(**{name: value})
@@ -125,9 +138,49 @@ def test_one_training_sample_is_refused():
         module(splits=SPLITS._replace(train=one))
 
 
-@pytest.mark.parametrize("augmentation", [{"shift_pixels": 1}, {"horizontal_flip": True}])
+@pytest.mark.parametrize(
+    "augmentation", [{"shift_pixels": 1}, {"horizontal_flip": True}, {"cutout_pixels": 1}]
+)
 def test_augmentation_of_what_is_no_image_is_refused(augmentation):
     info = Fake([1, 1, 1], 2, 2, 2, 2, 0.0, 0).info
     flat = type(info)(**vars(info) | {"input_shape": (72,)})
     with pytest.raises(ValueError, match=r"unless inputs are \(C, H, W\)"):
         module(info=flat, **augmentation)
+
+
+def test_inputs_and_targets_move_to_the_device_while_index_and_view_stay():
+    batch = next(iter(module().train_dataloader()))
+    there = module().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert there.inputs.device.type == there.targets.device.type == "meta"
+    assert there.index is batch.index
+    assert there.view is batch.view
+
+
+def test_on_the_cpu_a_batch_stays_what_it_is():
+    batch = next(iter(module().train_dataloader()))
+    there = module().transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    assert all(new is old for new, old in zip(there, batch, strict=True))
+
+
+def test_batches_are_made_on_the_device_of_the_trainer():
+    data = module(shift_pixels=1)
+    data.trainer = SimpleNamespace(
+        current_epoch=4, strategy=SimpleNamespace(root_device=torch.device("meta"))
+    )
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        batch = next(iter(loader))
+        assert batch.inputs.device.type == batch.targets.device.type == "meta"
+        assert batch.index.device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_the_batches_are_those_of_the_cpu():
+    changes = {"shift_pixels": 1, "horizontal_flip": True, "cutout_pixels": 2}
+    here, there = module(**changes), module(**changes)
+    there.trainer = SimpleNamespace(
+        current_epoch=0, strategy=SimpleNamespace(root_device=torch.device("cuda", 0))
+    )
+    for expected, batch in zip(here.train_dataloader(), there.train_dataloader(), strict=True):
+        torch.testing.assert_close(batch.inputs.cpu(), expected.inputs)
+        assert torch.equal(batch.index, expected.index)

@@ -15,7 +15,7 @@ def context(info, splits, hardware):
     parts = SimpleNamespace(seed=0, data=SimpleNamespace(info=info), hardware=hardware)
     logged = []
     run = SimpleNamespace(logged=logged, log_metrics=lambda row, epoch: logged.append((epoch, row)))
-    return Context(parts, splits, run, store=None)
+    return Context(parts, splits, "checksum", run, store=None)
 
 
 def test_a_sample_of_a_sorted_split_holds_every_class(context):

@@ -32,7 +32,7 @@ def connected(info, splits, net_of):
     net = Component("distill_lab.models.mlp.MLP", KNOBS | {"dropout": 0.5})
     weights = SimpleNamespace(run_id="", path="", sha256="")
     teacher = TeacherChoice([SimpleNamespace(architecture=net, weights=weights)], 1)
-    context = Context(parts, splits, mute, store)
+    context = Context(parts, splits, "checksum", mute, store)
     return lambda: run(context, teacher, SimpleNamespace(architecture=net))
 
 

@@ -63,7 +63,7 @@ class Spy(nn.Module):
 def batch_norm_net() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 3)
+        nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Linear(64, 6), nn.Linear(6, 3)
     )
 
 

@@ -5,13 +5,21 @@ from copy import deepcopy
 
 import pytest
 import torch
+from torch import nn
 
-from distill_lab.contracts import LossValue
+from distill_lab.contracts import Arrays, DataInfo, LossValue, Splits
+from distill_lab.errors import RunError
 from distill_lab.settings import Hardware
 from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
 
-EVERY_SOURCE_OF_CHANCE = {"shift_pixels": 1, "horizontal_flip": True, "mixup_alpha": 0.5}
+EVERY_SOURCE_OF_CHANCE = {
+    "shift_pixels": 1,
+    "horizontal_flip": True,
+    "cutout_pixels": 2,
+    "mixup_alpha": 0.5,
+    "cutmix_alpha": 0.5,
+}
 
 
 class Spoiled(Supervised):
@@ -79,6 +87,17 @@ def test_the_seed_decides_the_order_of_batches_alone_too(train, net_of, regime):
         for seed in (0, 1)
     )
     assert not same(first, other)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [{"shift_pixels": 1}, {"horizontal_flip": True}, {"cutout_pixels": 4}]
+)
+def test_the_augmentation_of_the_regime_reaches_the_training(train, net_of, regime, augmentation):
+    plain, augmented = (
+        train(Supervised(net_of(), regime(**changes), 3, seed=0)).net.state_dict()
+        for changes in ({}, augmentation)
+    )
+    assert not same(plain, augmented)
 
 
 def test_the_best_epochs_weights_are_kept(snapshots, net_of, regime):
@@ -149,11 +168,115 @@ def test_nothing_is_written_to_the_working_directory(train, net_of, regime, work
     assert list(workdir.iterdir()) == []
 
 
-def test_bf16_keeps_float32_weights_and_learns(net_of, regime, info, splits):
-    hardware = Hardware("cpu", 1, "bf16-mixed", channels_last=False, compile=False, threads=1)
-    trainee = Supervised(net_of(), regime(epochs=6), 3, seed=0)
-    fitted = fit(
-        trainee, info, splits, trainee.regime, hardware, 0, "a test", lambda row, epoch: None
+@pytest.fixture
+def train_on(info, splits):
+    """Trains on hardware of which single values are changed."""
+
+    def run(trainee, on=(info, splits), **changes):
+        plain = {"precision": "32-true", "channels_last": False, "compile": False}
+        hardware = Hardware("cpu", 1, threads=1, **(plain | changes))
+        return fit(trainee, *on, trainee.regime, hardware, 0, "a test", lambda row, epoch: None)
+
+    return run
+
+
+@pytest.fixture
+def colour() -> tuple[DataInfo, Splits]:
+    """Random images of three channels: with one channel both layouts are the same."""
+    info = DataInfo("colour", (3, 8, 8), 3, ("a", "b", "c"), (0.5,) * 3, (0.3,) * 3)
+    torch.manual_seed(0)
+    parts = [Arrays(torch.rand(n, 3, 8, 8), torch.arange(n) % 3) for n in (48, 24, 24)]
+    return info, Splits(*parts)
+
+
+def convolutions() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),  # a bias would have a gradient of pure rounding
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
     )
+
+
+def test_bf16_keeps_float32_weights_and_learns(net_of, regime, train_on):
+    trainee = Supervised(net_of(), regime(epochs=6), 3, seed=0)
+    fitted = train_on(trainee, precision="bf16-mixed")
     assert all(parameter.dtype == torch.float32 for parameter in fitted.net.parameters())
     assert fitted.curve[-1]["val/accuracy"] > 0.9
+
+
+def test_bf16_gradients_can_be_clipped(net_of, regime, train_on):
+    clipped = regime(epochs=1, batch_size=48, optimizer="sgd", lr=1.0, momentum=0.0, clip_norm=0.01)
+    net = train_on(Supervised(net_of(), clipped, 3, seed=0), precision="bf16-mixed").net
+    before, after = (
+        torch.cat([parameter.detach().flatten() for parameter in one.parameters()])
+        for one in (net_of(), net)
+    )
+    assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_fp16_is_refused_on_a_cpu_with_the_key_and_what_to_choose(
+    net_of, regime, info, splits, accelerator, monkeypatch
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    hardware = Hardware(accelerator, 1, "16-mixed", channels_last=False, compile=False, threads=1)
+    trainee = Supervised(net_of(), regime(), 3, seed=0)
+    with pytest.raises(RunError, match=r"^hardware\.precision: 16-mixed needs a GPU.*bf16-mixed"):
+        fit(trainee, info, splits, trainee.regime, hardware, 0, "a test", lambda row, epoch: None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_channels_last_trains_the_same_network_up_to_rounding(regime, train_on, colour, optimizer):
+    averaged = regime(optimizer=optimizer, ema_decay=0.5, mixup_alpha=0.2)
+    plain, laid_out = (
+        train_on(Supervised(convolutions(), averaged, 3, seed=0), colour, channels_last=last)
+        for last in (False, True)
+    )
+    for name, value in plain.net.state_dict().items():
+        torch.testing.assert_close(laid_out.net.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_channels_last_reaches_the_network_and_is_undone_afterwards(regime, train_on, colour):
+    net, layouts = convolutions(), set()
+
+    def look(module, inputs, output):
+        last = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        weight = module.weight.is_contiguous(memory_format=torch.channels_last)
+        layouts.add((module.training, last, weight))
+
+    handle = net[0].register_forward_hook(look)
+    train_on(Supervised(net, regime(epochs=1), 3, seed=0), colour, channels_last=True)
+    handle.remove()
+    assert layouts == {(True, True, True), (False, True, True)}
+    assert all(parameter.is_contiguous() for parameter in net.parameters())
+
+
+def test_channels_last_does_nothing_to_a_network_without_images(net_of, regime, train_on):
+    plain, laid_out = (
+        train_on(Supervised(net_of(), regime(), 3, seed=0), channels_last=last).net.state_dict()
+        for last in (False, True)
+    )
+    assert same(plain, laid_out)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_gives_the_network_of_a_plain_one(net_of, regime, train_on):
+    small = regime(batch_size=32, ema_decay=0.5)  # 32, then 16: two shapes
+    plain, compiled = (
+        train_on(Supervised(net_of(), small, 3, seed=0), compile=wanted).net
+        for wanted in (False, True)
+    )
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    assert compiled._compiled_call_impl is None
+
+
+def test_a_training_that_cannot_be_compiled_is_refused(net_of, regime, train_on, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RunError, match=r"^hardware\.compile: needs a C\+\+ compiler"):
+        train_on(Supervised(net_of(), regime(), 3, seed=0), compile=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -41,3 +42,31 @@ def test_logits_are_plain_float32_tensors(net_of, info, splits):
     assert logits.dtype == torch.float32
     assert not logits.requires_grad
     assert not logits.is_inference()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_network_on_a_gpu_is_asked_there_and_its_logits_come_back(net_of, info, splits):
+    net = net_of()
+    here = predict_logits(net, splits.test, info)
+    there = predict_logits(net.cuda(), splits.test, info)
+    assert there.device.type == "cpu"
+    torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-4)
+
+
+def test_batches_are_moved_to_where_the_network_is(info, splits):
+    class Far(nn.Module):
+        """Stands on a device without memory and answers on the CPU."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+            self.seen: set[str] = set()
+
+        def forward(self, inputs):
+            self.seen.add(inputs.device.type)
+            return torch.zeros(len(inputs), 3)
+
+    net = Far()
+    assert predict_logits(net, splits.test, info).device.type == "cpu"
+    assert net.seen == {"meta"}

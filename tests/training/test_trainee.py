@@ -9,6 +9,8 @@ from torch import nn
 
 from distill_lab.contracts import LossValue
 from distill_lab.errors import RunError
+from distill_lab.settings import Hardware
+from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
 from distill_lab.training.trainee import Trainee
 
@@ -20,19 +22,22 @@ class Recorder(Supervised):
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
-        self.seen: dict[str, list] = {"progress": [], "loss": [], "rate": [], "targets": []}
+        self.seen: dict[str, list] = {
+            name: [] for name in ("progress", "loss", "rate", "index", "inputs", "targets")
+        }
         self.raw: list[dict] = []
 
     def objective_of(self, batch):
         value = super().objective_of(batch)
         self.seen["progress"].append(self.progress)
         self.seen["loss"].append(float(value.total.detach()))
-        self.seen["rate"].append(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.seen["targets"].append(batch.targets)
+        for name in ("index", "inputs", "targets"):
+            self.seen[name].append(getattr(batch, name))
         return LossValue(self.scale * value.total, value.terms)
 
     def on_train_batch_end(self, *args):
         super().on_train_batch_end(*args)
+        self.seen["rate"].append(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.raw.append(deepcopy(self.net.state_dict()))
 
 
@@ -95,6 +100,14 @@ def test_training_is_that_of_a_bare_loop(net_of, regime, train, info, splits, op
         bare.step()
         schedule.step()
     assert_same(fitted.net.state_dict(), net.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_optimizer_is_fused(net_of, regime, train, optimizer):
+    trainee = Supervised(net_of(), regime(epochs=1, optimizer=optimizer), 3, seed=0)
+    train(trainee)
+    (group,) = trainee.trainer.optimizers[0].param_groups
+    assert group["fused"] is True
 
 
 def test_progress_runs_from_zero_in_equal_steps(net_of, regime, train):
@@ -222,6 +235,72 @@ def test_clipping_bounds_the_step(net_of, regime, train):
     assert float((after - before).norm()) == pytest.approx(0.05, rel=1e-3)
 
 
+def test_two_batches_accumulated_are_one_of_twice_the_size(net_of, regime, train):
+    plain = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.01, "clip_norm": 0.5, "keep": "last"}
+    # 48 samples: 16 + 16 and then 16 are the samples of 32 and then 16.
+    halves = regime(**plain, batch_size=16, accumulate_batches=2, schedule="cosine", epochs=4)
+    whole = regime(**plain, batch_size=32, schedule="cosine", epochs=4)
+    first, second = (Recorder(net_of(), one, 3, 0) for one in (halves, whole))
+    nets = [train(recorder).net.state_dict() for recorder in (first, second)]
+    assert_same(*nets, rtol=1e-4, atol=1e-6)
+    assert first.progress == second.progress == 1.0
+    assert first.seen["progress"] == pytest.approx(
+        [s / 8 for s in (0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7)]
+    )
+    assert [row["train/lr"] for row in first.curve] == [row["train/lr"] for row in second.curve]
+
+
+def test_weights_move_only_when_a_group_of_batches_is_complete(net_of, regime, train):
+    recorder = Recorder(net_of(), regime(epochs=1, batch_size=16, accumulate_batches=2), 3, 0)
+    train(recorder)
+    one, two, three = (weights["classifier.weight"] for weights in recorder.raw)
+    assert torch.equal(one, net_of().classifier.weight)
+    assert not torch.equal(one, two)
+    assert not torch.equal(two, three)
+
+
+def test_the_moving_average_moves_once_a_step_and_not_once_a_batch(net_of, regime, train):
+    recorder = Recorder(
+        net_of(), regime(epochs=1, batch_size=16, accumulate_batches=2, ema_decay=0.7), 3, 0
+    )
+    fitted = train(recorder)
+    _, first, second = recorder.raw
+    average = {name: 0.7 * first[name] + 0.3 * second[name] for name in first}
+    assert_same(fitted.net.state_dict(), average)
+
+
+def test_weights_are_constrained_once_a_step(net_of, regime, train):
+    net, calls = net_of(), []
+    net.constrain = lambda: calls.append(1)
+    train(Supervised(net, regime(epochs=2, batch_size=16, accumulate_batches=2), 3, seed=0))
+    assert len(calls) == 4
+
+
+def test_gradients_of_a_mixed_precision_are_not_rounded_again(net_of, regime, info, splits):
+    seen = []
+
+    class Float32Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, total):
+            return total.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return gradient
+
+    class Watched(Supervised):
+        def objective_of(self, batch):
+            value = super().objective_of(batch)
+            assert torch.is_autocast_enabled("cpu")
+            return value._replace(total=Float32Loss.apply(value.total))
+
+    hardware = Hardware("cpu", 1, "bf16-mixed", channels_last=False, compile=False, threads=1)
+    watched = Watched(net_of(), regime(epochs=1), 3, 0)
+    fit(watched, info, splits, watched.regime, hardware, 0, "a test", lambda row, epoch: None)
+    assert set(seen) == {False}
+
+
 def test_mixup_reaches_the_loss_as_probabilities(net_of, regime, train):
     recorder = Recorder(net_of(), regime(mixup_alpha=1.0), 3, 0)
     train(recorder)
@@ -229,6 +308,27 @@ def test_mixup_reaches_the_loss_as_probabilities(net_of, regime, train):
     assert targets.shape == (96, 3)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(96))
     assert bool(((targets > 0.01) & (targets < 0.99)).any())
+
+
+def test_cutmix_reaches_the_loss_as_probabilities_and_pixels(regime, train, net_of, splits, info):
+    recorder = Recorder(net_of(), regime(epochs=1, cutmix_alpha=1.0), 3, 0)
+    train(recorder)
+    assert torch.cat(recorder.seen["targets"]).shape == (48, 3)
+    own = normalised(splits.train, info)[0][torch.cat(recorder.seen["index"])]
+    changed = (torch.cat(recorder.seen["inputs"]) - own).abs() > 1e-5
+    assert bool(changed.any())
+    assert not bool(changed.all())
+
+
+def test_the_same_seed_mixes_the_same_batches_in_the_same_way(net_of, regime, train):
+    mixing = regime(mixup_alpha=1.0, cutmix_alpha=1.0)
+    targets = []
+    for net, seed in ((net_of(8), 3), (net_of(16), 3), (net_of(8), 4)):
+        recorder = Recorder(net, mixing, 3, seed)
+        train(recorder)
+        targets.append(torch.cat(recorder.seen["targets"]))
+    assert torch.equal(targets[0], targets[1])
+    assert not torch.equal(targets[0], targets[2])
 
 
 def test_without_mixup_targets_are_indices(net_of, regime, train):

@@ -7,6 +7,9 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+GOLDEN = 0x9E3779B97F4A7C15
+"""By which the state of SplitMix64 grows from one number to the next."""
+
 
 class Stream(IntEnum):
     """What a number is drawn for; two streams of one sample are independent."""
@@ -16,6 +19,11 @@ class Stream(IntEnum):
     FLIP = 2
     SHUFFLE = 3
     SPLIT = 4
+    MIX_BATCH = 5
+    MIX_PARTNER = 6
+    CUTOUT_ROW = 7
+    CUTOUT_COLUMN = 8
+    CROP = 9
 
 
 def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:
@@ -30,7 +38,24 @@ def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor
     Returns:
         (B,) float32 in [0, 1), multiples of 2^-24.
     """
-    return _shift_right(bits(seed, index, view, stream), 40).float() * 2.0**-24
+    return _unit(bits(seed, index, view, stream))
+
+
+def uniforms(seed: int, index: Tensor, view: Tensor | int, stream: int, count: int) -> Tensor:
+    """Several uniform numbers per sample: what SplitMix64 gives from the sample's own bits on.
+
+    Args:
+        seed: any integer; taken modulo 2^64.
+        index: (B,) int64, number of each sample.
+        view: (B,) int64 or one integer, number of the augmentation.
+        stream: what the numbers are for, see `Stream`.
+        count: >= 1, numbers per sample.
+
+    Returns:
+        (B, count) float32 in [0, 1), multiples of 2^-24.
+    """
+    steps = torch.arange(count, device=index.device) * _signed(GOLDEN)
+    return _unit(splitmix64(bits(seed, index, view, stream)[:, None] + steps))
 
 
 def permutation(length: int, seed: int, view: int, stream: int) -> Tensor:
@@ -56,10 +81,14 @@ def splitmix64(state: Tensor) -> Tensor:
     Args:
         state: int64 of any shape; sums and products wrap modulo 2^64.
     """
-    mixed = state + _signed(0x9E3779B97F4A7C15)
+    mixed = state + _signed(GOLDEN)
     mixed = (mixed ^ _shift_right(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ _shift_right(mixed, 27)) * _signed(0x94D049BB133111EB)
     return mixed ^ _shift_right(mixed, 31)
+
+
+def _unit(random_bits: Tensor) -> Tensor:
+    return _shift_right(random_bits, 40).float() * 2.0**-24
 
 
 def _shift_right(value: Tensor, places: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whole batches out of a split held in memory: no worker processes, no sample-by-sample work."""
+"""Whole batches out of a split: no sample-by-sample work in this process."""
 
 from __future__ import annotations
 
@@ -8,61 +8,91 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from distill_lab.contracts import Arrays, Batch
+from distill_lab.contracts import Arrays, Batch, DataInfo
+from distill_lab.data.augment import Augmentation
 from distill_lab.data.counter import Stream, permutation
+from distill_lab.data.normalise import normalise
+from distill_lab.data.placement import moved, resident, select
 
-Prepare = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(inputs (B, ...), index (B,), view (B,)) -> inputs (B, ...)."""
+CPU = torch.device("cpu")
 
 
 class Loader:
-    """Each pass yields every sample of a split once; passes differ only by their view.
+    """Each pass yields every sample of a split once, normalised; passes differ by their view.
+
+    For training the order is a function of seed and view, and a last batch of one sample is left
+    out while there are others, because batch norm cannot train on one sample.
 
     Args:
-        arrays: the split.
+        arrays: the split; un-normalised.
+        info: of the dataset.
         batch_size: >= 1; the last batch may be smaller.
-        prepare: applied to the inputs of each batch.
+        augmentation: of training; None yields the samples as they are, in the order of the split.
         view: called when a pass starts; the number of that pass.
-        shuffle_seed: the order is a function of it and the view; None keeps the order of the split.
-        drop_lone: leave out a last batch of one sample while there are others, because batch norm
-            cannot train on one sample.
+        device: where inputs and targets of the batches are wanted; index and view stay on the CPU,
+            where they are read.
     """
 
     def __init__(
         self,
         arrays: Arrays,
+        info: DataInfo,
         batch_size: int,
-        prepare: Prepare,
+        augmentation: Augmentation | None = None,
         view: Callable[[], int] = lambda: 0,
-        shuffle_seed: int | None = None,
-        drop_lone: bool = False,
+        device: torch.device = CPU,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
-        self.arrays = arrays
+        self.arrays = resident(arrays, device)
+        self.info = info
         self.batch_size = batch_size
-        self.prepare = prepare
+        self.augmentation = augmentation
         self.view = view
-        self.shuffle_seed = shuffle_seed
-        self.drop_lone = drop_lone
+        self.device = device
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
         num_samples = len(self.arrays.targets)
-        lone = self.batch_size > 1 and num_samples % self.batch_size == 1
-        dropped = self.drop_lone and lone and num_samples > 1
-        return ceil(num_samples / self.batch_size) - dropped
+        lone = num_samples > 1 and self.batch_size > 1 and num_samples % self.batch_size == 1
+        return ceil(num_samples / self.batch_size) - (lone and self.augmentation is not None)
 
     def __iter__(self) -> Iterator[Batch]:
         """Start a pass."""
         view = self.view()
-        for index in self._order(view).split(self.batch_size)[: len(self)]:
-            views = torch.full_like(index, view)
-            inputs = self.prepare(self.arrays.inputs[index], index, views)
-            yield Batch(inputs, self.arrays.targets[index], index, views)
+        order = self._order(view)
+        parts = order.split(self.batch_size)[: len(self)]
+        prepared = self._prepared(order, parts, view)
+        for index, inputs in zip(parts, prepared, strict=True):
+            targets = select(self.arrays.targets, index, self.device)
+            yield Batch(inputs, targets, index, torch.full_like(index, view))
 
     def _order(self, view: int) -> Tensor:
         num_samples = len(self.arrays.targets)
-        if self.shuffle_seed is None:
+        if self.augmentation is None:
             return torch.arange(num_samples)
-        return permutation(num_samples, self.shuffle_seed, view, Stream.SHUFFLE)
+        return permutation(num_samples, self.augmentation.seed, view, Stream.SHUFFLE)
+
+    def _prepared(self, order: Tensor, parts: tuple[Tensor, ...], view: int) -> Iterator[Tensor]:
+        augmentation, read = self.augmentation, self._read(parts, view)
+        if augmentation is None or not augmentation.is_on:
+            yield from (normalise(inputs, self.info, out=inputs) for inputs in read)
+            return
+        height, width = self.info.input_shape[1:]
+        drawn = augmentation.draw(order, view, height, width).split(self.batch_size)
+        frame: Tensor | None = None
+        for inputs, numbers in zip(read, drawn, strict=False):
+            if frame is None:
+                frame = augmentation.frame(inputs, self.batch_size)
+            yield augmentation.apply(inputs, numbers, self.info, frame)
+
+    def _read(self, parts: tuple[Tensor, ...], view: int) -> Iterator[Tensor]:
+        """Yield the pixels of each batch on the device, as a copy that may be written over."""
+        inputs = self.arrays.inputs
+        if isinstance(inputs, Tensor):
+            yield from (select(inputs, index, self.device) for index in parts)
+            return
+        seed = None if self.augmentation is None else self.augmentation.seed
+        for images in inputs.read(parts, seed, view):
+            # A byte per pixel until it is there: a quarter of the transfer.
+            yield moved(images, self.device).float().div_(255)

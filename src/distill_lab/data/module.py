@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
-from torch import Tensor
+from collections.abc import Callable, Iterator
 
-from distill_lab.contracts import DataInfo, Splits
-from distill_lab.data.augment import horizontal_flip, shift
-from distill_lab.data.loader import Loader
-from distill_lab.data.normalise import normalise
+import pytorch_lightning as pl
+import torch
+
+from distill_lab.contracts import Batch, DataInfo, Splits
+from distill_lab.data.augment import Augmentation
+from distill_lab.data.loader import CPU, Loader
+from distill_lab.data.placement import moved
 
 EVALUATION_BATCH_SIZE = 512
 
@@ -16,8 +18,8 @@ EVALUATION_BATCH_SIZE = 512
 class DataModule(pl.LightningDataModule):
     """Training batches shuffled and augmented anew each epoch; validation as it is.
 
-    The view of a training batch is the epoch. A last training batch of one sample is dropped while
-    there are others, because batch norm cannot train on one sample.
+    The view of a training batch is the epoch. On a GPU a split that fits lies there and is
+    augmented there.
 
     Args:
         info: of the dataset.
@@ -26,6 +28,7 @@ class DataModule(pl.LightningDataModule):
         seed: of the run; order and augmentation are functions of it, the sample and the epoch.
         shift_pixels: >= 0, largest random shift along either axis.
         horizontal_flip: whether half of the images are mirrored.
+        cutout_pixels: >= 0, side of the square that is blanked at a random place.
 
     Raises:
         ValueError: an argument is out of range, there are fewer than two samples to train on, or
@@ -40,53 +43,55 @@ class DataModule(pl.LightningDataModule):
         seed: int,
         shift_pixels: int = 0,
         horizontal_flip: bool = False,
+        cutout_pixels: int = 0,
     ) -> None:
         super().__init__()
+        augmentation = Augmentation(seed, shift_pixels, horizontal_flip, cutout_pixels)
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
-        if shift_pixels < 0:
-            raise ValueError(f"shift_pixels: must be >= 0, got {shift_pixels}.")
         if len(splits.train.targets) < 2:
             raise ValueError(
                 f"splits: train must have >= 2 samples, got {len(splits.train.targets)}."
             )
-        if (shift_pixels or horizontal_flip) and len(info.input_shape) != 3:
+        if augmentation.is_on and len(info.input_shape) != 3:
             raise ValueError(
-                "shift_pixels, horizontal_flip: must be 0 and false unless inputs are (C, H, W), "
-                f"got inputs of shape {info.input_shape}."
+                "shift_pixels, horizontal_flip, cutout_pixels: must be 0, false and 0 unless "
+                f"inputs are (C, H, W), got inputs of shape {info.input_shape}."
             )
         self.info = info
         self.splits = splits
         self.batch_size = batch_size
-        self.seed = seed
-        self.shift_pixels = shift_pixels
-        self.horizontal_flip = horizontal_flip
+        self.augmentation = augmentation
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; both follow the epoch in which a pass starts."""
-        return Loader(
-            self.splits.train,
-            self.batch_size,
-            self._augmented,
-            view=self._epoch,
-            shuffle_seed=self.seed,
-            drop_lone=True,
-        )
+        return self._train_loader(self._epoch, self._device())
+
+    def train_pass(self, view: int, device: torch.device) -> Iterator[Batch]:
+        """Yield the batches of one epoch on the device, without a trainer."""
+        return iter(self._train_loader(lambda: view, device))
 
     def val_dataloader(self) -> Loader:
         """The validation split in order, view 0."""
         return Loader(
-            self.splits.validation,
-            EVALUATION_BATCH_SIZE,
-            lambda inputs, index, view: normalise(inputs, self.info),
+            self.splits.validation, self.info, EVALUATION_BATCH_SIZE, device=self._device()
+        )
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move inputs and targets; index and view are read on the CPU at every step."""
+        return batch._replace(
+            inputs=moved(batch.inputs, device), targets=moved(batch.targets, device)
+        )
+
+    def _train_loader(self, view: Callable[[], int], device: torch.device) -> Loader:
+        return Loader(
+            self.splits.train, self.info, self.batch_size, self.augmentation, view, device
         )
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
 
-    def _augmented(self, inputs: Tensor, index: Tensor, view: Tensor) -> Tensor:
-        if self.shift_pixels:
-            inputs = shift(inputs, self.shift_pixels, self.seed, index, view)
-        if self.horizontal_flip:
-            inputs = horizontal_flip(inputs, self.seed, index, view)
-        return normalise(inputs, self.info)
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else CPU

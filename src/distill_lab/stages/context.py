@@ -13,6 +13,7 @@ from distill_lab.data.counter import Stream, permutation
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
+from distill_lab.training.device import device_of
 from distill_lab.training.fit import Fitted, fit
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.trainee import Trainee
@@ -26,10 +27,15 @@ NUM_BINS = 15  # of the ECE on the validation split; Guo et al. 2017
 
 @dataclass(frozen=True)
 class Context:
-    """The parts of the run, its data, and the MLflow run that the stage writes to."""
+    """The parts of the run, its data, and the MLflow run that the stage writes to.
+
+    Attributes:
+        data_checksum: SHA-256 of the splits.
+    """
 
     parts: Parts
     splits: Splits
+    data_checksum: str
     run: TrackedRun
     store: Store
 
@@ -72,6 +78,13 @@ class Context:
         hardware = self.parts.hardware
         return fit(trainee, self.info, self.splits, trainee.regime, hardware, seed, title, log)
 
+    def predict(self, net: nn.Module, arrays: Arrays) -> Tensor:
+        """Return the logits (N, K) of a network over a split, computed on the run's device."""
+        net.to(device_of(self.parts.hardware))
+        logits = predict_logits(net, arrays, self.info)
+        net.cpu()
+        return logits
+
     def save_weights(self, net: nn.Module, name: str) -> Weights:
         """Keep a network's weights as an artifact of the stage's run."""
         path = f"weights/{name}.safetensors"
@@ -80,7 +93,7 @@ class Context:
     def trained_student(self, design: StudentDesign, fitted: Fitted, name: str) -> TrainedStudent:
         """Score a trained student on the validation split, keep its weights and plot its curves."""
         validation = self.splits.validation
-        logits = predict_logits(fitted.net, validation, self.info)
+        logits = self.predict(fitted.net, validation)
         scores = score(logits, validation.targets, NUM_BINS)
         self.run.log_metrics(
             {

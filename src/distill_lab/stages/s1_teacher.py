@@ -12,7 +12,6 @@ from distill_lab.report import plots, tables
 from distill_lab.settings import Selection
 from distill_lab.stages.context import NUM_BINS, Context
 from distill_lab.stages.handoffs import Candidate, TeacherChoice
-from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
 
 LATENCY_REPEATS = 30  # timed forward passes per candidate; latency is shown, not ranked by
@@ -58,7 +57,7 @@ def _train(
     trainee = Supervised(net, context.parts.selection.regime, info.num_classes, seed)
     fitted = context.fit(trainee, seed, title, f"candidate_{number}/")
     validation = context.splits.validation
-    logits = predict_logits(fitted.net, validation, info)
+    logits = context.predict(fitted.net, validation)
     scores = score(logits, validation.targets, NUM_BINS)
     cost = measure_cost(fitted.net, info.input_shape, LATENCY_REPEATS)
     weights = context.save_weights(fitted.net, f"teacher_{number}")

@@ -16,7 +16,6 @@ from distill_lab.measure.cost import count_parameters
 from distill_lab.report import grids, plots, tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import KnowledgeMap, LayerPair, TeacherChoice
-from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
 
 
@@ -28,8 +27,8 @@ def run(context: Context, teacher: TeacherChoice) -> KnowledgeMap:
     layers = default_taps(net)
     train = _features(context, net, context.splits.train, layers)
     validation = _features(context, net, context.splits.validation, layers)
-    targets = _some(context, context.splits.train).targets
-    held_out = _some(context, context.splits.validation).targets
+    targets = context.splits.train.targets[_some(context, context.splits.train)]
+    held_out = context.splits.validation.targets[_some(context, context.splits.validation)]
     probe = {
         tap: probes.probe_accuracy(train[tap], targets, validation[tap], held_out) for tap in layers
     }
@@ -65,7 +64,7 @@ def largest(context: Context, architectures: tuple[Component, ...]) -> Component
 def _softness(context: Context, net: nn.Module) -> tuple[dict[str, float], dict[str, float]]:
     """Measure entropy and wrong-class variance of the soft targets on the training split."""
     train = context.splits.train
-    logits = predict_logits(net, train, context.info)
+    logits = context.predict(net, train)
     temperatures = context.parts.knowledge.temperatures
     entropy = {f"{t:g}": softness.entropy(logits, t) for t in temperatures}
     variance = {
@@ -74,16 +73,15 @@ def _softness(context: Context, net: nn.Module) -> tuple[dict[str, float], dict[
     return entropy, variance
 
 
-def _some(context: Context, arrays: Arrays) -> Arrays:
-    """Return the samples that probes and CKA are computed on."""
-    chosen = context.sample(arrays, context.parts.knowledge.num_samples)
-    return Arrays(arrays.inputs[chosen], arrays.targets[chosen])
+def _some(context: Context, arrays: Arrays) -> Tensor:
+    """Return the numbers of the samples that probes and CKA are computed on."""
+    return context.sample(arrays, context.parts.knowledge.num_samples)
 
 
 def _features(
     context: Context, net: nn.Module, arrays: Arrays, taps: list[str]
 ) -> dict[str, Tensor]:
-    inputs = normalise(_some(context, arrays).inputs, context.info)
+    inputs = normalise(arrays.inputs[_some(context, arrays)], context.info)
     with torch.no_grad():
         return dict(forward_with_taps(net.eval(), inputs, taps).features)
 

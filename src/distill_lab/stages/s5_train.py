@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill_lab.stages.answers import open_caches, usage
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
@@ -24,6 +25,7 @@ def run(
     objective = connected_objective(
         parts.loss, net, teachers, info.input_shape, num_samples, parts.seed
     )
+    caches = open_caches(context, teacher, teachers, objective.needs.teacher)
     distiller = Distiller(
         net,
         teachers,
@@ -32,7 +34,9 @@ def run(
         parts.regime,
         info.num_classes,
         parts.seed,
+        caches,
     )
     title = f"student, {'+'.join(term.name for term in loss.terms)}"
     fitted = context.fit(distiller, parts.seed, title)
+    context.run.log_metrics(usage(caches))
     return context.trained_student(student, fitted, "student")

@@ -34,7 +34,6 @@ from distill_lab.stages.handoffs import (
     table,
 )
 from distill_lab.stages.proposals import Evidence, propose
-from distill_lab.training.predict import predict_logits
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _measure(
     measured = []
     for name, trained in entries:
         net = context.trained_network(trained)
-        logits = predict_logits(net, context.splits.test, context.info)
+        logits = context.predict(net, context.splits.test)
         measured.append(Measured(name, trained.label, net, logits))
     return measured
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from distill_lab.training.trainee import Trainee
@@ -28,7 +29,7 @@ class KeepWeights(pl.Callback):
     def __init__(self, best: bool, patience: int | None) -> None:
         self.best = best
         self.patience = patience
-        self.state: dict[str, Any] = {}
+        self.state: dict[str, Tensor] = {}
         self.epoch = -1
         self._rank = (float("-inf"), float("-inf"))
         self._best_epoch = -1
@@ -41,10 +42,18 @@ class KeepWeights(pl.Callback):
         if better := rank > self._rank:
             self._rank, self._best_epoch = rank, trainer.current_epoch
         if better or not self.best:
-            self.state, self.epoch = deepcopy(trainee.kept.state_dict()), trainer.current_epoch
+            self._take(trainee.kept.state_dict(), trainer.current_epoch)
         waited = trainer.current_epoch - self._best_epoch
         if self.patience is not None and waited >= self.patience:
             trainer.should_stop = True
+
+    def _take(self, state: dict[str, Tensor], epoch: int) -> None:
+        """Copy into the memory of the weights kept before."""
+        self.epoch = epoch
+        if not self.state:
+            self.state = {name: torch.empty_like(value) for name, value in state.items()}
+        for name, value in state.items():
+            self.state[name].copy_(value)
 
 
 class SendCurve(pl.Callback):
@@ -67,20 +76,19 @@ class Bar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Open the line."""
-        total = int(trainer.estimated_stepping_batches)
         form = "{desc} |{bar:24}| {percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
         live = sys.stderr.isatty()
         self._line = tqdm(
-            total=total,
+            total=int(trainer.num_training_batches) * int(trainer.max_epochs or 0),
             desc=f"  {self.title:<44.44}",
             bar_format=form,
             mininterval=0.1 if live else QUIET_SECONDS,
         )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Move on by a step."""
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Move on by a batch; what is not due to be shown is only counted."""
         if self._line is not None:
-            self._line.update(trainer.global_step - self._line.n)
+            self._line.update()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Show the newest validation accuracy."""

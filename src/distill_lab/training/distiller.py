@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import nn
 
-from distill_lab.contracts import Batch, DistillBatch, LossValue, Output
+from distill_lab.contracts import Batch, DistillBatch, LossValue
+from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.knowledge.taps import forward_with_taps
 from distill_lab.losses.objective import Objective
 from distill_lab.settings import Regime
 from distill_lab.temperature import Temperature
+from distill_lab.training.teacher import Teacher
 from distill_lab.training.trainee import Trainee
 
 
@@ -17,8 +20,18 @@ class Distiller(Trainee):
     """Student and teachers together.
 
     The teachers are not submodules: they stay in eval mode whatever Lightning does, have no
-    gradient, and are in neither the optimiser nor a checkpoint. They are not run where no term uses
-    a teacher. The objective is a submodule, so regressors are trained.
+    gradient, and are in neither the optimiser nor a checkpoint. They are not asked where no term
+    uses a teacher. The objective is a submodule, so regressors are trained.
+
+    Args:
+        student: the network that is trained.
+        teachers: the networks it learns from.
+        objective: connected to student and teachers.
+        temperature: of each step.
+        regime: how to train.
+        num_classes: K.
+        seed: of the mixing of samples.
+        caches: one per teacher, or None where it is not cached; () for none at all.
     """
 
     def __init__(
@@ -30,28 +43,38 @@ class Distiller(Trainee):
         regime: Regime,
         num_classes: int,
         seed: int,
+        caches: Sequence[AnswerCache | None] = (),
     ) -> None:
         super().__init__(student, regime, num_classes, seed)
         self.objective = objective
         self.temperature = temperature
-        asked = any(term.uses_teacher for term in objective.losses.values())
-        self._teachers = tuple(t.eval().requires_grad_(False) for t in teachers if asked)
         self._needs = objective.needs
+        asked = any(term.uses_teacher for term in objective.losses.values())
+        self._teachers = tuple(
+            Teacher(net, self._needs.teacher, regime.batch_size, cache)
+            for net, cache in zip(teachers, caches or [None] * len(teachers), strict=True)
+            if asked
+        )
         self._used_temperature = temperature(0.0)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The student and its teachers."""
+        return [self.net, *(teacher.net for teacher in self._teachers)]
 
     def on_fit_start(self) -> None:
         """Move the teachers to the student's device."""
         for teacher in self._teachers:
-            teacher.to(self.device)
+            teacher.to(self.device, self.memory_format)
 
     def objective_of(self, batch: Batch) -> LossValue:
         """Return the objective of student and teachers on the same inputs."""
-        student = _output(self.net, batch, self._needs.student)
-        with torch.no_grad():
-            teachers = tuple(_output(net, batch, self._needs.teacher) for net in self._teachers)
+        student = forward_with_taps(self.net, batch.inputs, list(self._needs.student))
+        teachers = tuple(teacher.answer(batch) for teacher in self._teachers)
         self._used_temperature = self.temperature(self.progress)
+        index = batch.index.to(student.logits.device, non_blocking=True)
         value: LossValue = self.objective(
-            DistillBatch(student, teachers, batch.targets, batch.index, self._used_temperature)
+            DistillBatch(student, teachers, batch.targets, index, self._used_temperature)
         )
         return value
 
@@ -59,9 +82,3 @@ class Distiller(Trainee):
         """Add the temperature of the epoch's last step to its row."""
         super().on_validation_epoch_end()
         self.curve[-1]["train/temperature"] = self._used_temperature
-
-
-def _output(net: nn.Module, batch: Batch, taps: tuple[str, ...]) -> Output:
-    if not taps:
-        return Output(net(batch.inputs))
-    return forward_with_taps(net, batch.inputs, list(taps))

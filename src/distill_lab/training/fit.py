@@ -13,8 +13,11 @@ from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
 from distill_lab.data.module import DataModule
+from distill_lab.errors import RunError
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, SendCurve
+from distill_lab.training.compiled import compiled
+from distill_lab.training.memory import keep_freed_memory
 from distill_lab.training.trainee import Trainee
 
 
@@ -58,34 +61,76 @@ def fit(
         log: called once per epoch with the curve's row and the epoch.
 
     Raises:
-        RunError: the loss is not finite.
+        RunError: the loss is not finite, or the hardware cannot do what it is asked for.
         KeyboardInterrupt: the user stopped it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    _require_gpu_for_fp16(hardware)
+    keep_freed_memory()
     torch.manual_seed(seed)
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs)
-    data = DataModule(
-        info, splits, regime.batch_size, seed, regime.shift_pixels, regime.horizontal_flip
+    data = data_module(info, splits, regime, seed)
+    trainer = _trainer(regime.epochs, hardware, [keep, SendCurve(log), Bar(title)])
+    start = perf_counter()
+    _lay_out(trainee, memory_format(hardware))
+    networks = trainee.networks if hardware.compile else []
+    with compiled(networks, trainer.strategy.root_device):
+        _train(trainer, trainee, data)
+    _lay_out(trainee, torch.contiguous_format)
+    net = trainee.net.cpu()
+    net.load_state_dict(keep.state)
+    return Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
+
+
+def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> DataModule:
+    """Make the batches of a training under the regime."""
+    return DataModule(
+        info,
+        splits,
+        regime.batch_size,
+        seed,
+        shift_pixels=regime.shift_pixels,
+        horizontal_flip=regime.horizontal_flip,
+        cutout_pixels=regime.cutout_pixels,
     )
-    trainer = pl.Trainer(
-        max_epochs=regime.epochs,
+
+
+def memory_format(hardware: Hardware) -> torch.memory_format:
+    """Return the layout of images and of the weights of convolutions."""
+    return torch.channels_last if hardware.channels_last else torch.contiguous_format
+
+
+def _require_gpu_for_fp16(hardware: Hardware) -> None:
+    on_cpu = hardware.accelerator == "cpu" or not torch.accelerator.is_available()
+    if hardware.precision == "16-mixed" and on_cpu:
+        raise RunError(
+            "hardware.precision: 16-mixed needs a GPU, and this training is on the CPU. "
+            "Set hardware.precision=bf16-mixed or 32-true."
+        )
+
+
+def _trainer(epochs: int, hardware: Hardware, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Make a silent trainer without what Lightning would do at every step for its loggers."""
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return pl.Trainer(
+        max_epochs=epochs,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         precision=hardware.precision,
-        gradient_clip_val=regime.clip_norm,
-        callbacks=[keep, SendCurve(log), Bar(title)],
+        callbacks=callbacks,
         logger=False,
+        log_every_n_steps=0,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    start = perf_counter()
-    _train(trainer, trainee, data)
-    net = trainee.net.cpu()
-    net.load_state_dict(keep.state)
-    return Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
+
+
+def _lay_out(trainee: Trainee, memory_format: torch.memory_format) -> None:
+    """Give images and the weights of convolutions a layout in memory; their values stay."""
+    trainee.memory_format = memory_format
+    trainee.to(memory_format=memory_format)
 
 
 def _train(trainer: pl.Trainer, trainee: Trainee, data: DataModule) -> None:

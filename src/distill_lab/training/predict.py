@@ -12,12 +12,22 @@ BATCH_SIZE = 512  # rows per forward pass; bounds memory, does not change the re
 
 
 def predict_logits(net: nn.Module, arrays: Arrays, info: DataInfo) -> Tensor:
-    """Run the network in eval mode, without gradient, over normalised inputs.
+    """Run the network in eval mode, without gradient, over normalised inputs, where it is.
+
+    Args:
+        net: on any device; batches of inputs are moved there.
+        arrays: on the CPU.
+        info: of the dataset.
 
     Returns:
-        (N, K) float32, in the order of the split.
+        (N, K) float32 on the CPU, in the order of the split.
     """
     net.eval()
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        parts = [net(normalise(chunk, info)).float() for chunk in arrays.inputs.split(BATCH_SIZE)]
-    return torch.cat(parts).clone()
+        parts = [
+            net(normalise(chunk.to(device), info)).float()
+            for chunk in arrays.inputs.split(BATCH_SIZE)
+        ]
+        logits = torch.cat(parts).cpu()
+    return logits.clone()

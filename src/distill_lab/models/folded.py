@@ -1,0 +1,66 @@
+"""Batch norm folded into the layer before it: the same outputs for less work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from copy import deepcopy
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def folded(net: nn.Module, keep: Collection[str] = ()) -> nn.Module:
+    """Return a network for inference in which batch norms are part of the layers before them.
+
+    A batch norm is folded where its only input is a convolution or linear layer whose output
+    nothing else reads, and stays in place as an identity, so module paths remain. Outputs differ in
+    the last digits, as sums are rounded in another order.
+
+    Args:
+        net: in eval mode; it is left as it is. Where nothing can be folded, or its forward pass
+            cannot be traced, it is returned itself.
+        keep: module paths whose own outputs are read, which must not change.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in net.modules()):
+        return net
+    copy = deepcopy(net)
+    pairs = [pair for pair in _pairs(copy) if pair[0] not in keep]
+    for before, norm in pairs:
+        layer, batch_norm = copy.get_submodule(before), copy.get_submodule(norm)
+        fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+        copy.set_submodule(before, fuse(layer, batch_norm))
+        copy.set_submodule(norm, nn.Identity())
+    return copy if pairs else net
+
+
+def _pairs(net: nn.Module) -> list[tuple[str, str]]:
+    """Find (layer, batch norm) paths, each used once, the second reading nothing but the first."""
+    try:
+        graph = fx.symbolic_trace(net).graph
+    except Exception:  # the network's own code ran on stand-ins: anything may go wrong there
+        return []
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    uses = Counter(str(node.target) for node in calls)
+    found = []
+    for node in calls:
+        before = node.args[0] if node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        layer, norm = str(before.target), str(node.target)
+        once = len(before.users) == uses[layer] == uses[norm] == 1
+        if once and _foldable(net.get_submodule(layer), net.get_submodule(norm)):
+            found.append((layer, norm))
+    return found
+
+
+def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
+    if not isinstance(norm, _BatchNorm) or norm.running_var is None:
+        return False
+    if isinstance(layer, nn.Linear):
+        return isinstance(norm, nn.BatchNorm1d)
+    return isinstance(layer, _CONVOLUTIONS)

@@ -1,0 +1,121 @@
+"""Where the answers of a teacher are kept, and filling that place ahead of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill_lab.contracts import Shapes
+from distill_lab.fingerprint import fingerprint, source_hash
+from distill_lab.knowledge.cache import AnswerCache
+from distill_lab.knowledge.taps import tap_shapes
+from distill_lab.losses.objective import Objective
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import Candidate, TeacherChoice
+from distill_lab.training.fill import fill
+from distill_lab.training.teacher import Teacher
+
+CODE = ("distill_lab.data.module", "distill_lab.training.mixing", "distill_lab.training.teacher")
+"""Modules that decide what a teacher is asked and how it is run."""
+DRAWN = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
+"""Keys of the regime under which a sample's inputs differ from epoch to epoch."""
+
+
+def open_caches(
+    context: Context, teacher: TeacherChoice, nets: Sequence[nn.Module], taps: tuple[str, ...]
+) -> list[AnswerCache | None]:
+    """Return the cache of each teacher under the run's regime; None where it cannot be of use.
+
+    A folder's name is a hash of all that decides an answer, down to its last bit: weights, code,
+    data, augmentation, mixing, batch shape and hardware. What only decides how the student learns
+    (its network, loss, temperature, optimizer, epochs) is left out: such runs share. The run's tag
+    `cache` names the folders, or says why there are none.
+
+    Args:
+        context: of the stage.
+        teacher: the kept teachers.
+        nets: their networks.
+        taps: of the features that the loss reads of each.
+    """
+    settings, shape = context.parts.cache, context.info.input_shape
+    if settings.fill == "off":
+        return [None] * len(nets)
+    features = [tap_shapes(net, shape, list(taps)) for net in nets]
+    maps = [tap for shapes in features for tap, shape in shapes.items() if len(shape) > 2]
+    if settings.features == "pooled" and maps:
+        why = f"not used: the loss reads maps of the teacher ({maps[0]})"
+        context.run.set_tags({"cache": f"{why}; cache.features=all keeps them"})
+        return [None] * len(nets)
+    caches = [
+        _open(context, candidate, shapes)
+        for candidate, shapes in zip(teacher.kept, features, strict=True)
+    ]
+    context.run.set_tags({"cache": ", ".join(str(cache.folder) for cache in caches)})
+    return list(caches)
+
+
+def _open(context: Context, candidate: Candidate, features: Shapes) -> AnswerCache:
+    settings, info = context.parts.cache, context.info
+    inputs = context.splits.train.inputs
+    drawn = {key: getattr(context.parts.regime, key) for key in DRAWN}
+    drawn["crop"] = not isinstance(inputs, Tensor) and inputs.varies
+    changing = any(drawn.values())
+    key = fingerprint(_about(context, candidate, drawn if changing else {}))
+    folder = Path(settings.folder).resolve() / f"{info.name}-{key[:24]}"
+    num_samples = len(context.splits.train.targets)
+    return AnswerCache(folder, num_samples, info.num_classes, features, settings, changing)
+
+
+def _about(context: Context, candidate: Candidate, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the answers; the seed does where inputs are drawn by it."""
+    parts, architecture = context.parts, candidate.architecture
+    return {
+        "weights": candidate.weights.sha256,
+        "architecture": [architecture.target, architecture.args],
+        "code": source_hash([*CODE, architecture.target.rpartition(".")[0]]),
+        "data": context.data_checksum,
+        "inputs": {**drawn, "seed": parts.seed} if drawn else {},
+        "batch_size": parts.regime.batch_size,
+        "hardware": {k: v for k, v in parts.config["hardware"].items() if k != "threads"},
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def fill_caches(context: Context, teacher: TeacherChoice) -> None:
+    """Fill the teachers' caches with all that a training under the run's regime will ask.
+
+    What is there already is checked and left. The run's metrics say what was computed.
+
+    Raises:
+        RunError: weights are missing or altered.
+        ValueError: a cache cannot hold a value.
+    """
+    parts, start = context.parts, perf_counter()
+    nets = [context.trained_network(candidate) for candidate in teacher.kept]
+    taps = Objective({name: term.make() for name, term in parts.loss.items()}).needs.teacher
+    caches = open_caches(context, teacher, nets, taps)
+    teachers = [
+        Teacher(net, taps, parts.regime.batch_size, cache)
+        for net, cache in zip(nets, caches, strict=True)
+    ]
+    fill(teachers, context.info, context.splits, parts.regime, parts.hardware, parts.seed)
+    computed = sum(cache.num_computed for cache in caches if cache is not None)
+    context.run.log_metrics({"cache/computed": computed, "seconds": perf_counter() - start})
+
+
+def usage(caches: Sequence[AnswerCache | None]) -> dict[str, float]:
+    """Return what the caches of a training were good for, as metrics; none without a cache."""
+    used = [cache for cache in caches if cache is not None]
+    asked = sum(cache.num_read + cache.num_computed for cache in used)
+    if not asked:
+        return {}
+    return {
+        "cache/share_read": sum(cache.num_read for cache in used) / asked,
+        "cache/mib": sum(cache.num_bytes for cache in used) / 2**20,
+    }

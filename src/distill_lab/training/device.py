@@ -1,0 +1,21 @@
+"""Where networks run, and with which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from distill_lab.settings import Hardware
+
+HALVES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def device_of(hardware: Hardware) -> torch.device:
+    """Return the device that Lightning chooses for this hardware."""
+    found = None if hardware.accelerator == "cpu" else torch.accelerator.current_accelerator()
+    return found if found is not None and torch.accelerator.is_available() else torch.device("cpu")
+
+
+def autocast(hardware: Hardware) -> torch.autocast:
+    """Return the context in which a forward pass has the precision it has in a training."""
+    half = HALVES.get(hardware.precision)
+    return torch.autocast(device_of(hardware).type, half, enabled=half is not None)

@@ -1,0 +1,54 @@
+"""Filling the caches of teachers ahead of training, in the very batches of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill_lab.contracts import DataInfo, Splits
+from distill_lab.knowledge.cache import AnswerCache
+from distill_lab.settings import Hardware, Regime
+from distill_lab.training.compiled import compiled
+from distill_lab.training.device import autocast, device_of
+from distill_lab.training.fit import data_module, memory_format
+from distill_lab.training.teacher import Teacher
+from distill_lab.training.trainee import laid_out, mix
+
+
+def fill(
+    teachers: Sequence[Teacher],
+    info: DataInfo,
+    splits: Splits,
+    regime: Regime,
+    hardware: Hardware,
+    seed: int,
+) -> None:
+    """Ask the teachers about every view of a training that their caches lack.
+
+    Args:
+        teachers: each with a cache.
+        info: of the dataset.
+        splits: the training split is asked about.
+        regime: of the training.
+        hardware: of the training.
+        seed: of the training.
+
+    Raises:
+        ValueError: a cache cannot hold a value.
+        RunError: the networks cannot be compiled.
+    """
+    device, layout = device_of(hardware), memory_format(hardware)
+    data = data_module(info, splits, regime, seed)
+    for teacher in teachers:
+        teacher.to(device, layout)
+    networks = [teacher.net for teacher in teachers] if hardware.compile else []
+    with compiled(networks, device), autocast(hardware):
+        for view in range(regime.epochs):
+            lacking = [teacher for teacher in teachers if _lacks(teacher.cache, view)]
+            for batch in data.train_pass(view, device) if lacking else ():
+                ready = laid_out(mix(batch, regime, info.num_classes, seed), layout)
+                for teacher in lacking:
+                    teacher.answer(ready)
+
+
+def _lacks(cache: AnswerCache | None, view: int) -> bool:
+    return cache is not None and cache.holds(view) and cache.missing(view) > 0
