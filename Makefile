@@ -1,6 +1,6 @@
 # Every target makes the environment first, so each works as the first command after a clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-ui check lint format ui pictures clean
+.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,8 +51,11 @@ ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 pictures: $(STAMP) chromium ## make docs/pictures again
 	@PYTHONPATH=tests/ui OMP_NUM_THREADS=1 $(BIN)/python docs/pictures/make_pictures.py
 
+bench: $(STAMP) ## speed beside other loops, into docs/speed.md; some 20 minutes, nothing else may run
+	@$(BIN)/python -m bench $(SECTIONS)
+
 clean: ## remove the environment and caches; runs and reports stay
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache
 	@find src tests docs -name __pycache__ -type d -exec rm -rf {} +
 
 .PHONY: chromium

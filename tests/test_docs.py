@@ -13,7 +13,7 @@ import distill_lab.losses
 from distill_lab.cli import HYDRA_FLAGS
 from distill_lab.config.compose import jobs
 from distill_lab.config.signature import signature_of
-from distill_lab.launch import checked
+from distill_lab.launch import check_jobs, checked
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/*.md")])
@@ -41,8 +41,10 @@ def test_every_command_of_the_documentation_is_sound(command):
         every = jobs(words[1:])
         for job in (every[0], every[-1]):
             checked(job)
-    elif words[:1] == ["check"] or not {"ui", "--help", *HYDRA_FLAGS} & set(words):
-        checked(words[words[:1] == ["check"] :])
+    elif words[:1] == ["check"]:
+        check_jobs(words[1:])
+    elif not {"ui", "--help", *HYDRA_FLAGS} & set(words):
+        checked(words)
 
 
 def test_the_temperature_experiment_is_a_sweep_over_temperatures_and_seeds():

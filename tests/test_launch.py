@@ -47,6 +47,8 @@ def test_torch_is_needed_only_where_an_override_that_looks_sound_touches_a_part(
     assert not needs(["++temprature.value=1"], ["temprature: there is no such section."])
     assert not needs(["++student.widht=1"], ["student.widht: MLP takes no such argument."])
     assert not needs(["++regime.lr=-1"], ["regime.lr: must be > 0, got -1."])
+    assert not needs(["architecture@student=mlp_30"], ["student.dropout: must be float."])
+    assert needs(["architecture@teacher=mlp_30"], ["student.dropout: must be float."])
     assert needs(["++student.widths=[0]"], ["sed: there is no such section."])
     assert needs(["data=mnist"], ["sed: there is no such section."])
 

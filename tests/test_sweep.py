@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
+from distill_lab import sweep
 from distill_lab.cli import main
+from distill_lab.launch import checked
 from distill_lab.sweep import swept_keys
 from distill_lab.tracking.store import Store
 
@@ -145,3 +151,94 @@ def test_a_chosen_option_is_a_param_of_its_job(workdir):
 
 def test_only_keys_with_several_values_are_swept():
     assert swept_keys([["a=1", "b=1"], ["a=1", "b=2"], ["a=1", "b=2"]]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threads"),
+    [
+        (["seed=1"], 1),
+        (["seed=1", "hardware=gpu"], 1),
+        (["seed=1", "hardware.threads=2"], 2),
+        (["experiments=mine"], 3),
+    ],
+)
+def test_jobs_side_by_side_have_one_thread_each_unless_told_otherwise(
+    workdir, capsys, overrides, threads
+):
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments/mine.yaml").write_text("# @package _global_\nhardware: {threads: 3}\n")
+    [job] = sweep._side_by_side([overrides], {0: checked(overrides)}, 2)
+    assert checked(job).hardware.threads == threads
+    said = capsys.readouterr().out
+    assert said.startswith("2 jobs at once")
+    assert ("each with one thread (hardware.threads=1)" in said) == (threads == 1)
+
+
+def test_different_teachers_are_trained_side_by_side_and_the_others_keep_their_order():
+    asked = [[f"teacher.dropout={p}", f"seed={n}"] for p in (0.1, 0.2) for n in (0, 1, 2)]
+    assert sweep.teachers_first(dict(enumerate(map(checked, asked)))) == [0, 3, 1, 4, 2, 5]
+    assert sweep.teachers_first({n: checked(asked[n]) for n in (2, 1)}) == [1, 2]
+
+
+SIDE_BY_SIDE = [
+    *(text for text in QUICK if text != "hardware.threads=1"),
+    "hydra/launcher=joblib",
+    "hydra.launcher.n_jobs=2",
+]
+
+
+def started(folder, *overrides):
+    """Start the program in a folder, its output into the files out and err."""
+    command = [sys.executable, "-m", "distill_lab", "-m", *SIDE_BY_SIDE, *overrides]
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        return subprocess.Popen(command, cwd=folder, stdout=out, stderr=err)
+
+
+@pytest.mark.slow
+def test_two_jobs_side_by_side_leave_what_they_leave_one_after_another(workdir):
+    program = started(workdir, "regime.lr=0.01,1e30", "regime.optimizer=sgd", "seed=0,1")
+    assert program.wait(240) == 1  # as two jobs diverge
+    out, err = ((workdir / name).read_text() for name in ("out", "err"))
+    assert "2 jobs at once, each with one thread (hardware.threads=1)\n" in out
+    assert "|" not in err  # no bars
+    assert "Warning" not in err
+    assert err.count(") failed: epoch 0") == 2
+    lines = [line for line in out.splitlines() if " 6 evaluate" in line]
+    assert sorted(line.partition(":")[0] for line in lines) == ["lr=0.01 seed=0", "lr=0.01 seed=1"]
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    rows = rows_of(store, sweep_of(store).info.run_id)
+    assert [row["status"] for row in rows] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
+    jobs = store.children(sweep_of(store).info.run_id)
+    assert {store.client.get_run(j.id).data.params["hardware.threads"] for j in jobs} == {"1"}
+    assert curves(store) == {("5 control", 2): 2, ("5 train", 2): 2}
+
+
+def curves(store):
+    """How many trainings of a student finished, by stage and number of epochs in the store."""
+    found = {}
+    for record in store.client.search_runs([store.experiment_id], "attributes.status = 'FINISHED'"):
+        stage = record.data.tags.get("stage", "")
+        if stage.startswith("5") and "reused_from" not in record.data.tags:
+            epochs = len(store.client.get_metric_history(record.info.run_id, "val/accuracy"))
+            found[stage, epochs] = found.get((stage, epochs), 0) + 1
+    return found
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_runs_of_all_workers_and_the_workers(workdir):
+    program = started(workdir, "regime.epochs=100000", "seed=0,1,2")
+    try:
+        limit = time.monotonic() + 120
+        while (workdir / "out").read_text().count(": 4 loss") < 2 and time.monotonic() < limit:
+            time.sleep(0.1)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(60) == 143
+    finally:
+        program.kill()
+    assert (workdir / "err").read_text().startswith("\nStopped; finished stages will be reused")
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    records = store.client.search_runs([store.experiment_id], "attributes.status != 'FINISHED'")
+    assert {record.info.status for record in records} == {"KILLED"}
+    names = [record.info.run_name for record in records]
+    assert {"sweep: seed, 3 jobs", "seed=0", "seed=1"} <= set(names)
+    assert "seed=2" not in names

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
 from distill_lab.naming import LOOK
+from distill_lab.workers import Terminated, be_quiet, sigterm_raises
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
@@ -33,7 +30,8 @@ HELP = """\
 distill-lab: knowledge distillation experiments, tracked.
 
   distill-lab [overrides]            run the six stages; finished ones are reused
-  distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end
+  distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end;
+                                     hydra/launcher=joblib: as many at once as there are cores
   distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1
   distill-lab --cfg job [overrides]  print the composed config
@@ -46,10 +44,6 @@ Groups and their options:
 """
 
 
-class Terminated(SystemExit):
-    """The program was told to end, by SIGTERM; its open runs end as killed."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
@@ -59,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing tracebacks
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    _quiet()
+    be_quiet()
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             return _command(words)
     except ConfigError as error:
         print(without_secret(str(error)), file=sys.stderr)
@@ -75,20 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         print(STOPPED, file=sys.stderr)
         return EXIT_TERMINATED
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception; Lightning, which has a handler of its own, calls it too."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated("stopped by SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _command(words: list[str]) -> int:
@@ -200,10 +180,3 @@ def _options() -> str:
 
     lines = [f"  {group:<24} {', '.join(names)}" for group, names in groups().items()]
     return "\n".join(lines)
-
-
-def _quiet() -> None:
-    """Keep third parties' warnings, which no user of ours can act on, out of the terminal."""
-    warnings.filterwarnings(
-        "ignore", module=r"(pytorch_lightning|lightning|torch|mlflow|torchmetrics)\b"
-    )

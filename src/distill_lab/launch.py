@@ -98,7 +98,8 @@ def deep_problems(
 
 def _needs_torch(overrides: Sequence[str], found: Sequence[str]) -> bool:
     """Tell whether an override that looks sound so far touches what only torch can judge."""
-    keys = [key for key, _ in map(split_override, overrides) if key.startswith(NEED_TORCH)]
+    touched = [key for key, _ in map(split_override, overrides) if key.startswith(NEED_TORCH)]
+    keys = [key.rpartition("@")[2] for key in touched]
     return any(not any(_is_about(problem, key) for problem in found) for key in keys)
 
 
@@ -147,7 +148,7 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     Args:
         parts: the checked run.
         overrides: it was made from; they are what a proposal is added to.
-        name: of the run in MLflow; None: from the config, or made of the overrides.
+        name: of the run in MLflow; None: from the config, or made of the overrides, and printed.
     """
     import torch
 
@@ -162,8 +163,9 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     tags = {"overrides": without_secret(" ".join(overrides))}
     if tracking.job is not None:
         tags["job"] = str(tracking.job)
-    name = name or parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
-    print(f"\n{name}")
+    if name is None:
+        name = parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
+        print(f"\n{name}")
     done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
     done.overrides = [text for text in overrides if not split_override(text)[0].startswith(ROUNDS)]
     done.proposals = list(done.report.proposals)

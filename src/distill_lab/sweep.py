@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
-from distill_lab.config.compose import jobs
+from distill_lab.config.compose import compose, jobs, jobs_at_once
 from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError, without_secret
 from distill_lab.launch import checked, registry_name, run_job
 from distill_lab.naming import LOOK, short_key, short_name, split_override
+from distill_lab.workers import in_worker, stopped_with_this_process, under_name, work
 
 JOBS = "jobs.json"
+THREADS = "hardware.threads"
 Launch = Callable[[list[str], Callable[[Any], None]], None]
 
 
@@ -41,8 +46,8 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         raise ConfigError(request.problems)
     asked = jobs(overrides)
     parts, wrong = _checked(asked)
+    at_once = jobs_at_once(overrides)
 
-    from distill_lab.sweep_summary import summarise
     from distill_lab.tracking.store import Store
 
     first = next(iter(parts.values()))
@@ -56,13 +61,19 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     )
     tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
     with store.start(name, tags) as run:
-        run.log_params(_values(asked, keys))
-        run.log_json({str(n): [names[n], job] for n, job in enumerate(asked)}, JOBS)
         print(f"\n{name}")
-        numbers = ",".join(str(number) for number in sorted(parts))
+        run.log_params(_values(asked, keys))
+        if min(at_once, len(parts)) > 1:
+            asked = _side_by_side(asked, parts, min(at_once, len(parts)))
+        run.log_json({str(n): [names[n], job] for n, job in enumerate(asked)}, JOBS)
+        order = sorted(parts) if at_once == 1 else teachers_first(parts)
         handed_on = [text for text in overrides if _is_for_launcher(text)]
-        own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={numbers}"]
-        launch([*handed_on, *own], sweep_job)
+        own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={','.join(map(str, order))}"]
+        with stopped_with_this_process() if at_once > 1 else nullcontext():
+            launch([*handed_on, *own], sweep_job)
+        store.close_orphans()
+        from distill_lab.sweep_summary import summarise  # imports matplotlib: not before it is due
+
         columns = [column(key) for key in keys]
         look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns)
         run.set_tags({"look": look})
@@ -74,24 +85,64 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
 
 
 def sweep_job(cfg: Any) -> None:
-    """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker.
+    """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker."""
+    job = partial(_do_job, cfg.tracking)
+    if in_worker():
+        work(job)
+    else:
+        job()
 
-    A job that fails must not take the others with it: the sweep's run is told why, the summary
-    lists it, and this returns.
+
+def _do_job(tracking: Any) -> None:
+    """Do a job; one that fails must not take the others with it.
+
+    The sweep's run is told why, and the summary lists it.
     """
     from distill_lab.tracking.store import Store
 
-    tracking = cfg.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     name, overrides = store.read_json(tracking.sweep_run_id, JOBS)[str(tracking.job)]
     own = [f"tracking.sweep_run_id={tracking.sweep_run_id}", f"tracking.job={tracking.job}"]
     try:
-        run_job(checked([*overrides, *own]), overrides, name)
+        with under_name(name):
+            run_job(checked([*overrides, *own]), overrides, name)
     except Exception as error:
         if not isinstance(error, DistillLabError):
             traceback.print_exc()
         print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)
         store.open(tracking.sweep_run_id).set_tags({f"failed.{tracking.job}": str(error)})
+
+
+def _side_by_side(asked: list[list[str]], parts: dict[int, Parts], at_once: int) -> list[list[str]]:
+    """Give each job one thread, unless the user said how many; say how they run.
+
+    Threads of several jobs that compete for the same cores wait for each other most of the time.
+    """
+    first = min(parts)
+    if _says_threads(asked[first], parts[first]):
+        print(f"{at_once} jobs at once")
+        return asked
+    print(f"{at_once} jobs at once, each with one thread ({THREADS}=1)")
+    return [[*job, f"{THREADS}=1"] for job in asked]
+
+
+def _says_threads(job: list[str], parts: Parts) -> bool:
+    """Tell whether an override or an experiment chooses the number of threads."""
+    option = compose([f"hardware={parts.choices['hardware']}"])["hardware"]
+    return THREADS in split(job) or parts.hardware.threads != option["threads"]
+
+
+def teachers_first(parts: dict[int, Parts]) -> list[int]:
+    """Return job numbers in an order in which different teachers are trained side by side.
+
+    The jobs of one teacher wait for the first of them to train it.
+    """
+    taken: dict[str, int] = {}
+    rank = {}
+    for number, made in sorted(parts.items()):
+        teacher = json.dumps([made.config[key] for key in ("data", "teacher", "selection")])
+        rank[number] = taken[teacher] = taken.get(teacher, -1) + 1
+    return sorted(rank, key=lambda number: (rank[number], number))
 
 
 def swept_keys(asked: list[list[str]]) -> list[str]:

@@ -152,7 +152,8 @@ def _row(
     metrics = record.metrics if record else {}
     row |= {key: metrics.get(key) for key in (TIES_BY, *SHOWN, *COSTS)}
     row["run"] = record.id if record else None
-    row["error"] = wrong.get(number, "" if record else "the job left no run")
+    left = record.tags.get("error", "") if record else "the job left no run"
+    row["error"] = wrong.get(number, left)
     return row
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from distill_lab.config.compose import compose, composed, jobs, own_sweep
+from distill_lab.config import overrides
+from distill_lab.config.compose import compose, composed, jobs, jobs_at_once, own_sweep
 from distill_lab.config.groups import groups, options, ready, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.errors import ConfigError
@@ -48,6 +51,11 @@ WRONG_CHOICE = [
     ("data/foo=3", "data/foo: there is no such group. Did you mean 'data'?"),
     ("regmie@selection.regime=x", "Did you mean 'regime@selection.regime'?"),
     ("data=glob(*)", "data: can only be swept value by value"),
+    ("hydra/launcher=jobs", "hydra/launcher: there is no launcher 'jobs'. Did you mean 'joblib'?"),
+    ("hydra/launcher=null", "hydra/launcher: there is no launcher None. Launchers: basic, joblib."),
+    ("hydra/launcher=[joblib]", "hydra/launcher: there is no launcher ['joblib']."),
+    ("hydra/launcher=basic,joblib", "hydra/launcher: holds for the whole sweep; give it one value"),
+    ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs: must be how many jobs run at once, or -1"),
     ("regime.lr=interval(0,1)", "regime.lr: can only be swept value by value"),
 ]
 UNMERGEABLE = [
@@ -58,7 +66,6 @@ UNMERGEABLE = [
     ("+data=fake", "data: "),
     ("data={bogus: 1}", "data: "),
     ("hydra.foo=1", "hydra.foo: "),
-    ("hydra/launcher=nope", "hydra/launcher: "),
     ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
     ("name=${bogus:1}", "name: Unsupported interpolation type bogus"),
     ("name=${oc.env:DISTILL_LAB_NOT_SET}", "name: "),
@@ -85,6 +92,49 @@ def test_an_unknown_option_is_named_with_the_nearest_and_all_there_are(text, key
 def test_a_choice_in_the_wrong_form_is_explained(text, said):
     [problem] = read([text]).problems
     assert said in problem
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(overrides, "launchers", lambda: ["basic"])
+    [problem] = read(["hydra/launcher=joblib"]).problems
+    assert problem == (
+        "hydra/launcher: 'joblib' is an extra that is not installed: "
+        "pip install 'distill-lab[joblib]', or pip install hydra-joblib-launcher."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_once"),
+    [
+        ([], 1),
+        (["hydra/launcher=basic"], 1),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"], 3),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=1,2"], 1),
+        (["hydra/launcher=joblib"], len(os.sched_getaffinity(0))),
+    ],
+)
+def test_a_launcher_says_how_many_jobs_run_at_once(asked, at_once):
+    assert jobs_at_once(asked) == at_once
+
+
+def test_a_launcher_is_no_part_of_a_job():
+    asked = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"]
+    assert jobs(asked) == [["seed=1"], ["seed=2"]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=x"], "hydra.launcher.n_jobs: Value 'x'"),
+        (["hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs: Key 'n_jobs' not in"),
+    ],
+)
+def test_a_wrong_key_of_the_launcher_is_named(asked, said):
+    with pytest.raises(ConfigError) as caught:
+        jobs([*asked, "seed=1,2"])
+    [problem] = caught.value.problems
+    assert problem.startswith(said)
+    assert ("add hydra/launcher=joblib" in problem) == (len(asked) == 1)
 
 
 def test_every_wrong_override_is_reported_at_once():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args
 
 from distill_lab import settings, temperature
 from distill_lab.config.groups import ready
 from distill_lab.config.ranges import out_of_range
+from distill_lab.config.rules import check
 from distill_lab.config.signature import Parameter, conforms, describe, signature_of
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
@@ -36,7 +38,7 @@ TARGETS = {
     "temperature": "distill_lab.temperature.",
 }
 WITHOUT_TORCH = (SETTINGS_PREFIX, TARGETS["data"], TARGETS["temperature"])
-"""Where parts are that can be made in no time; the others are left to the preflight."""
+"""Where parts are that can be made in no time; the others are made by the preflight."""
 VALUES: dict[str, Any] = {
     "name": str | None,
     "seed": int,
@@ -160,10 +162,11 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
         if known[key].kind is dict and isinstance(node.get(key), dict):
             found += _problems_of_node(f"{path}.{key}", node[key], _settings(key))
     yield from found
-    if prefix.startswith(WITHOUT_TORCH):
-        args = _mended(path, node, known, found)
-        if args.keys() == known.keys():
-            yield from out_of_range(path, target, args, lambda a: _made(target, a))
+    args = _mended(path, node, known, found)
+    if args.keys() == known.keys():
+        make = _made if prefix.startswith(WITHOUT_TORCH) else check
+        for point in grid({**args, "_target_": target}):
+            yield from out_of_range(path, target, point.args, partial(make, target))
 
 
 def _mended(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,24 +97,35 @@ def own_sweep(overrides: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: the request cannot be composed.
     """
-    parser = OverridesParser.create()
-    chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
-    single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
-    try:
-        with _hydra():
-            cfg = hydra_compose("config", overrides=single, return_hydra_config=True)
-    except REFUSALS as error:
-        raise ConfigError([_reason(error)]) from error
     given = {split_override(text)[0] for text in overrides}
-    params = cfg.hydra.sweeper.params or {}
+    params = _own_config(overrides).sweeper.params or {}
     return {str(key): str(value) for key, value in params.items() if key not in given}
+
+
+def jobs_at_once(overrides: Sequence[str]) -> int:
+    """Return how many jobs the chosen launcher runs side by side, -1 being one per core.
+
+    Raises:
+        ConfigError: the request cannot be composed.
+    """
+    launcher = _own_config(overrides).launcher
+    if "n_jobs" not in launcher:
+        return 1
+    from joblib import effective_n_jobs
+
+    return int(effective_n_jobs(launcher.n_jobs))
 
 
 def choices(overrides: Sequence[str]) -> dict[str, str]:
     """Return which option of each group a run is made of, e.g. `regime` -> `sgd_step`."""
-    chosen = [text for text in overrides if not _is_value(text)]
+    return dict(_choices(tuple(text for text in overrides if not _is_value(text)), Path.cwd()))
+
+
+@cache
+def _choices(chosen: tuple[str, ...], folder: Path) -> dict[str, str]:
+    """Compose choices alone, below a folder; the jobs of a sweep have mostly the same."""
     with _hydra():
-        cfg = hydra_compose("config", overrides=chosen, return_hydra_config=True)
+        cfg = hydra_compose("config", overrides=list(chosen), return_hydra_config=True)
     taken = cfg.hydra.runtime.choices
     return {key: name for key, name in taken.items() if name and not key.startswith("hydra/")}
 
@@ -124,6 +136,19 @@ def plain(cfg: Any) -> dict[str, Any]:
     if values.get("reuse") is False:
         values["reuse"] = "off"  # which YAML reads as false
     return values
+
+
+def _own_config(overrides: Sequence[str]) -> Any:
+    """Return Hydra's own section: what the options and the overrides of it say."""
+    parser = OverridesParser.create()
+    chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
+    single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
+    try:
+        with _hydra():
+            return hydra_compose("config", overrides=single, return_hydra_config=True).hydra
+    except REFUSALS as error:
+        key = getattr(error.__cause__, "full_key", None)
+        raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
 
 
 @contextmanager
@@ -168,4 +193,6 @@ def _reason(error: Exception) -> str:
     text = text.partition(" Config search path:")[0].partition(" full_key:")[0]
     if "Cannot merge" in text and "ListConfig" in text:
         text += " (in a file, a knob that is a grid is replaced by a grid: {grid: [[32]]})"
+    if "BasicLauncherConf" in text:
+        text += ". Without a launcher, jobs run one after another; add hydra/launcher=joblib."
     return text

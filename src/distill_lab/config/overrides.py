@@ -8,12 +8,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 
 from distill_lab.config.groups import groups, is_group, takes_several
 from distill_lab.errors import nearest
+
+LAUNCHER = "hydra/launcher"
+HOW_TO_INSTALL = {
+    "joblib": "pip install 'distill-lab[joblib]', or pip install hydra-joblib-launcher"
+}
+"""Launchers that are not part of Hydra -> how to have them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,12 @@ def _problems_of(override: Override) -> Iterator[str]:
     swept = override.is_sweep_override()
     if swept and override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
         yield f"{key}: can only be swept value by value: a,b,c or choice(...) or range(...)."
+    elif swept and _is_hydra(override):
+        yield f"{key}: holds for the whole sweep; give it one value."
+    elif group == LAUNCHER and override.value() not in launchers():
+        yield f"{key}: {_no_launcher(override.value())}"
+    elif group == f"{LAUNCHER}.n_jobs".replace("/", ".") and override.value() == 0:
+        yield f"{key}: must be how many jobs run at once, or -1 for one per core, got 0."
     elif not group:
         yield _unreadable(str(override.input_line), "there is no key before the =")
     elif is_group(group):
@@ -98,6 +112,20 @@ def _problems_of_choice(key: str, value: Any, known: list[str]) -> Iterator[str]
     for name, count in Counter(map(str, names)).items():
         if count > 1:
             yield f"{key}: names {name!r} {count} times; name it once."
+
+
+def launchers() -> list[str]:
+    """Return the launchers that are installed, sorted."""
+    Plugins.instance()  # which imports them, and they make themselves known
+    return [name.removesuffix(".yaml") for name in ConfigStore.instance().list(LAUNCHER)]
+
+
+def _no_launcher(name: Any) -> str:
+    known = launchers()
+    if str(name) in HOW_TO_INSTALL:
+        return f"{name!r} is an extra that is not installed: {HOW_TO_INSTALL[str(name)]}."
+    near = nearest(name, [*known, *HOW_TO_INSTALL])
+    return f"there is no launcher {name!r}.{near} Launchers: {', '.join(known)}."
 
 
 def _is_hydra(override: Override) -> bool:

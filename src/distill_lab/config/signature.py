@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from distill_lab.errors import nearest
 
 Definition = ast.ClassDef | ast.FunctionDef
+OURS = "distill_lab."
 KNOWN_NAMES = {"Any": Any, "Literal": Literal}
 
 
@@ -38,8 +39,8 @@ def signature_of(target: str) -> dict[str, Parameter]:
             nearest.
     """
     module, _, name = target.rpartition(".")
-    tree = _parsed(module)
-    found = {key: node for key, node in _definitions(tree).items() if not key.startswith("_")}
+    tree = parsed(module)
+    found = {key: node for key, node in definitions(tree).items() if not key.startswith("_")}
     if name not in found:
         raise ValueError(f"{module} has no {name!r}.{nearest(name, found)}")
     if "ABC" in _bases(found[name]):
@@ -97,7 +98,13 @@ def describe(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-def _parsed(module: str) -> ast.Module:
+@cache
+def parsed(module: str) -> ast.Module:
+    """Return the syntax tree of a module that is not imported.
+
+    Raises:
+        ValueError: there is no such module; names the nearest.
+    """
     parent, _, _ = module.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)
@@ -106,6 +113,25 @@ def _parsed(module: str) -> ast.Module:
     if spec is None or spec.origin is None:
         raise ValueError(f"there is no module {module!r}.{nearest(module, _siblings(parent))}")
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def definitions(tree: ast.Module) -> dict[str, Definition]:
+    """Return the classes and functions of a module by name."""
+    return {node.name: node for node in tree.body if isinstance(node, Definition)}
+
+
+def base_of(node: Definition, tree: ast.Module) -> tuple[Definition, ast.Module] | None:
+    """Return the first base class that is ours: in this file or imported by name; and its file."""
+    for base in _bases(node):
+        if base in definitions(tree):
+            return definitions(tree)[base], tree
+        for item in tree.body:
+            if isinstance(item, ast.ImportFrom) and base in [alias.name for alias in item.names]:
+                module = str(item.module)
+                other = parsed(module) if module.startswith(OURS) else ast.Module([], [])
+                if base in definitions(other):
+                    return definitions(other)[base], other
+    return None
 
 
 def _siblings(package: str) -> list[str]:
@@ -117,17 +143,13 @@ def _siblings(package: str) -> list[str]:
     return [f"{package}.{path.stem}" for folder in folders for path in Path(folder).glob("*.py")]
 
 
-def _definitions(tree: ast.Module) -> dict[str, Definition]:
-    return {node.name: node for node in tree.body if isinstance(node, Definition)}
-
-
 def _bases(node: Definition) -> list[str]:
     return list(map(ast.unparse, node.bases)) if isinstance(node, ast.ClassDef) else []
 
 
 def _of(node: Definition, tree: ast.Module) -> dict[str, Parameter]:
     """Return the arguments of a definition in a module: its own, or those it inherits."""
-    classes = [key for key, other in _definitions(tree).items() if isinstance(other, ast.ClassDef)]
+    classes = [key for key, other in definitions(tree).items() if isinstance(other, ast.ClassDef)]
     names = {**KNOWN_NAMES, **dict.fromkeys(classes, dict)}
     if isinstance(node, ast.FunctionDef):
         return _of_function(node, names)
@@ -140,19 +162,8 @@ def _of(node: Definition, tree: ast.Module) -> dict[str, Parameter]:
             ast.unparse(item.target): Parameter(_kind(item.annotation, names), item.value is None)
             for item in fields
         }
-    return _inherited(node, tree)
-
-
-def _inherited(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
-    """Return the arguments of the first base class that stands in this file or is imported."""
-    for base in _bases(node):
-        if base in _definitions(tree):
-            return _of(_definitions(tree)[base], tree)
-        for item in tree.body:
-            if isinstance(item, ast.ImportFrom) and base in [alias.name for alias in item.names]:
-                other = _parsed(str(item.module))
-                return _of(_definitions(other)[base], other) if base in _definitions(other) else {}
-    return {}
+    base = base_of(node, tree)
+    return _of(*base) if base else {}
 
 
 def _of_function(node: ast.FunctionDef, names: dict[str, Any]) -> dict[str, Parameter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +10,9 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from distill_lab.picture import png
 from distill_lab.report.tables import Row, column_names, format_value, is_numeric
 
-_DOTS_PER_INCH = 160  # sharp on screens with two device pixels per CSS pixel
 _WIDE_INCHES = 7.0  # wider figures take a whole row of the page
 
 
@@ -76,9 +75,7 @@ def _table(rows: Sequence[Row]) -> _Table:
 
 
 def _png(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return base64.b64encode(png(figure)).decode("ascii")
 
 
 def _is_wide(figure: Figure) -> bool:

@@ -18,6 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from safetensors.torch import save_file
 
 from distill_lab.errors import without_secret
+from distill_lab.picture import png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ class TrackedRun:
     def log_figure(self, figure: Figure, path: str) -> None:
         """Write a figure as a picture."""
         with self._file(path) as local:
-            figure.savefig(local, dpi=120, bbox_inches="tight")
+            local.write_bytes(png(figure))
 
     def log_weights(self, net: nn.Module, path: str) -> str:
         """Write a network's weights as safetensors and return their SHA-256."""

@@ -66,7 +66,7 @@ class Store:
                 _make_database(database)
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment_id = self._experiment(experiment, artifact_location)
-            close_orphans(self.client, self.experiment_id)
+            self.close_orphans()
         except (mlflow.MlflowException, SQLAlchemyError, CommandError, OSError) as error:
             hidden = without_secret(repr(uri))
             reason = without_secret(" ".join(str(error).split()))
@@ -86,6 +86,10 @@ class Store:
     def open(self, run_id: str) -> TrackedRun:
         """Return an existing run, to log to it."""
         return TrackedRun(self.client, self.uri, run_id)
+
+    def close_orphans(self) -> None:
+        """Mark runs of ended processes FAILED; see `tracking.orphans.close_orphans`."""
+        close_orphans(self.client, self.experiment_id)
 
     def lock(self, name: str) -> FileLock:
         """Return a lock that all processes on this store share where the store is a file here."""

@@ -55,7 +55,9 @@ class Teacher:
         if not self.cache.holds(view):
             return self._ask(batch.inputs)
         kept, known = self.cache.read(batch.index, view)
-        if not bool(known.all()):
+        if not bool(known.any()):
+            kept = self.cache.write(batch.index, view, self._ask(batch.inputs))
+        elif not bool(known.all()):
             self._complete(batch, view, kept, ~known)
         return _moved(kept, batch.inputs.device)
 

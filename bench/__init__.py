@@ -1,0 +1,1 @@
+"""How fast the package is, beside hand-written loops and torchdistill; run by `make bench`."""

@@ -1,0 +1,109 @@
+"""Images per second of every loop on both pairs, loop after loop, several times over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.task import PAIRS, overrides_of, task_of
+from bench.workers import SCRATCH, Worker, install_peer
+
+LOOPS = (
+    "bare_student",
+    "bare_kd",
+    "ours_uncached",
+    "ours_filling",
+    "ours_cached",
+    "torchdistill",
+)
+RATIOS = (
+    ("ours_cached", "bare_student"),
+    ("ours_cached", "bare_kd"),
+    ("ours_cached", "ours_uncached"),
+    ("ours_cached", "torchdistill"),
+    ("ours_uncached", "bare_kd"),
+    ("ours_uncached", "torchdistill"),
+    ("ours_filling", "ours_uncached"),
+)
+NUM_REPEATS = 7
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Return the results of both pairs.
+
+    Args:
+        quick: a few steps and two repeats, to see that everything runs.
+    """
+    install_peer()
+    num_repeats = 2 if quick else NUM_REPEATS
+    return {pair: summary(_repeats(pair, num_repeats, quick)) for pair in PAIRS}
+
+
+def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return medians, their ratios and everything behind them.
+
+    Args:
+        answers: loop -> what it said in each repeat.
+    """
+    speeds = {loop: [a["images_per_second"] for a in said] for loop, said in answers.items()}
+    medians = {loop: median(values) for loop, values in speeds.items()}
+    last = {loop: said[-1] for loop, said in answers.items()}
+    return {
+        **medians,
+        "ratios": {name_of(a, b): medians[a] / medians[b] for a, b in RATIOS},
+        "ratio_ranges": {name_of(a, b): _range_of_ratio(speeds[a], speeds[b]) for a, b in RATIOS},
+        "ranges": {loop: [min(values), max(values)] for loop, values in speeds.items()},
+        "repeats": speeds,
+        "peak_memory_mib": {loop: answer["peak_memory_mib"] for loop, answer in last.items()},
+        "cache_bytes": last["ours_cached"]["cache_bytes"],
+        "torchdistill_workers": last["torchdistill"]["num_workers"],
+        "torchdistill_tried": last["torchdistill"]["tried"],
+    }
+
+
+def name_of(loop: str, other: str) -> str:
+    """Return the name of a ratio.
+
+    >>> name_of("ours_cached", "bare_student")
+    'cached_to_bare_student'
+    """
+    return f"{loop.removeprefix('ours_')}_to_{other.removeprefix('ours_')}"
+
+
+def _range_of_ratio(above: list[float], below: list[float]) -> list[float]:
+    """Return the least and the largest ratio within one repeat."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return [min(ratios), max(ratios)]
+
+
+def _repeats(pair: str, num_repeats: int, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    answers: dict[str, list[dict[str, Any]]] = {loop: [] for loop in LOOPS}
+    with _workers(pair, quick) as workers:
+        for number in range(num_repeats):
+            first = number % len(LOOPS)
+            for loop in (*LOOPS[first:], *LOOPS[:first]):
+                answers[loop].append(workers[loop].repeat())
+            speeds = ", ".join(
+                f"{loop} {answers[loop][-1]['images_per_second']:,.0f}" for loop in LOOPS
+            )
+            print(f"  {pair} {number + 1}/{num_repeats} images/s: {speeds}", flush=True)
+    return answers
+
+
+@contextmanager
+def _workers(pair: str, quick: bool) -> Iterator[dict[str, Worker]]:
+    """Start a process per loop, one after the other, and end them all."""
+    overrides = overrides_of(pair, quick)
+    task = task_of(overrides).plain
+    with ExitStack() as stack:
+        workers = {}
+        for loop in LOOPS:
+            folder = Path(stack.enter_context(TemporaryDirectory(dir=SCRATCH, prefix=f"{loop}-")))
+            given = {"overrides": overrides, "task": task, "folder": str(folder)}
+            workers[loop] = Worker(loop, given)
+            stack.callback(workers[loop].close)
+        yield workers
