@@ -36,11 +36,8 @@ def peak_memory_mib() -> float:
 
 
 def settle(num_threads: int) -> None:
-    """Give every loop the same threads, seed and allocator as the package gives its own."""
+    """Fix threads and seed."""
     import torch
-
-    from distill_lab.training.memory import keep_freed_memory
 
     torch.set_num_threads(num_threads)
     torch.manual_seed(0)
-    keep_freed_memory()

@@ -162,7 +162,7 @@ def changed_by(default, key, value, data="d"):
         ("teacher.dropout", 0.5, ALL),
         ("selection.regime.lr", 0.5, ALL),
         ("hardware.precision", "bf16-mixed", ALL),
-        ("hardware.channels_last", True, ALL),
+        ("hardware.channels_last", False, ALL),
         ("hardware.compile", True, ALL),
         ("hardware.threads", 1, set()),
         ("cache.fill", "off", set()),

@@ -38,7 +38,8 @@ class Batch(NamedTuple):
         inputs: (B, ...) tensor, or a dict of such tensors.
         targets: (B,) class indices, or (B, K) probabilities after mixing.
         index: (B,) number of each sample in its split.
-        view: (B,) number of the augmentation that was applied; 0 on the first epoch.
+        view: (B,) number of the augmentation that was applied, the same for the whole batch; 0 on
+            the first epoch.
     """
 
     inputs: Tensor

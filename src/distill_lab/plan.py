@@ -93,7 +93,7 @@ class Fingerprints:
 
 def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     """Return the fingerprints of all stages; config, data and code decide them, no result."""
-    config = parts.config
+    config, info = parts.config, parts.data.info
     hardware = {key: config["hardware"][key] for key in NUMERIC_HARDWARE}
     if hardware["accelerator"] == "auto":
         hardware["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
@@ -101,7 +101,7 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     for stage in STAGES:
         reads = {key: _relevant(parts, key) for key in stage.reads}
         modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
-        base = (stage.name, reads, hardware, data_checksum)
+        base = (stage.name, reads, hardware, data_checksum, info.mean, info.std)
         result[stage.name] = Fingerprints(
             fingerprint(
                 *base, source_hash(modules), [result[name].same_code for name in stage.after]

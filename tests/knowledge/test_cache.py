@@ -33,6 +33,13 @@ def cache_of(tmp_path):
     return make
 
 
+def keep(cache, index, view, said):
+    """Write answers as a pass of their own."""
+    written = cache.write(torch.as_tensor(index), view, said)
+    cache.finish_pass()
+    return written
+
+
 def answers(count, seed=0, features=()):
     torch.manual_seed(seed)
     return Output(
@@ -41,13 +48,12 @@ def answers(count, seed=0, features=()):
 
 
 def test_nothing_is_known_of_a_new_cache(cache_of):
-    _, known = cache_of().read(torch.arange(N), 0)
-    assert not known.any()
+    assert cache_of().read(torch.arange(N), 0) is None
 
 
 def test_what_was_written_is_read_by_another_run(cache_of):
     index, said = torch.tensor([7, 2, 9]), answers(3)
-    cache_of().write(index, 4, said)
+    keep(cache_of(), index, 4, said)
     kept, known = cache_of().read(torch.tensor([9, 1, 7]), 4)
     assert known.tolist() == [True, False, True]
     assert torch.equal(kept.logits[[0, 2]], said.logits[[2, 0]])
@@ -57,31 +63,30 @@ def test_each_view_is_kept_by_itself(cache_of):
     cache = cache_of()
     index = torch.arange(3)
     first, second = answers(3, seed=1), answers(3, seed=2)
-    cache.write(index, 0, first)
-    cache.write(index, 1, second)
+    keep(cache, index, 0, first)
+    keep(cache, index, 1, second)
     assert torch.equal(cache.read(index, 0)[0].logits, first.logits)
     assert torch.equal(cache.read(index, 1)[0].logits, second.logits)
-    assert not cache.read(index, 2)[1].any()
+    assert cache.read(index, 2) is None
 
 
 def test_where_views_are_all_alike_one_is_kept(cache_of):
     cache = cache_of(changing=False, views=1)
-    cache.write(torch.arange(3), 0, answers(3))
+    keep(cache, torch.arange(3), 0, answers(3))
     assert cache.holds(99)
     assert cache.read(torch.arange(3), 99)[1].all()
-    assert len(list(cache.folder.iterdir())) == 1
+    assert len(list(cache.folder.glob("*.rows"))) == 1
 
 
 def test_no_more_views_are_held_than_asked(cache_of):
     cache = cache_of(views=2)
     assert [cache.holds(view) for view in (0, 1, 2, 3)] == [True, True, False, False]
-    assert len(list(cache.folder.iterdir())) == 2
 
 
 def test_features_come_back_in_their_shapes(cache_of):
     taps = tuple(SHAPES)
     said = answers(4, features=taps)
-    cache_of(SHAPES).write(torch.arange(4), 0, said)
+    keep(cache_of(SHAPES), torch.arange(4), 0, said)
     kept, known = cache_of(SHAPES).read(torch.arange(4), 0)
     assert known.all()
     assert torch.equal(kept.logits, said.logits)
@@ -91,15 +96,15 @@ def test_features_come_back_in_their_shapes(cache_of):
 
 def test_logits_kept_without_features_are_not_enough_for_who_needs_them(cache_of):
     said = answers(4, features=SHAPES)
-    cache_of().write(torch.arange(4), 0, said)
-    assert not cache_of(SHAPES).read(torch.arange(4), 0)[1].any()
-    cache_of(SHAPES).write(torch.arange(4), 0, said)
+    keep(cache_of(), torch.arange(4), 0, said)
+    assert cache_of(SHAPES).read(torch.arange(4), 0) is None
+    keep(cache_of(SHAPES), torch.arange(4), 0, said)
     assert cache_of().read(torch.arange(4), 0)[1].all()
 
 
 def test_rounded_answers_are_the_same_when_written_and_when_read(cache_of):
     said = answers(4)
-    written = cache_of(dtype="fp16").write(torch.arange(4), 0, said)
+    written = keep(cache_of(dtype="fp16"), torch.arange(4), 0, said)
     kept, _ = cache_of(dtype="fp16").read(torch.arange(4), 0)
     assert torch.equal(written.logits, kept.logits)
     assert torch.equal(kept.logits, said.logits.half().float())
@@ -107,63 +112,113 @@ def test_rounded_answers_are_the_same_when_written_and_when_read(cache_of):
 
 @pytest.mark.parametrize("change", [{"dtype": "fp16"}, {"top_k": 2}])
 def test_answers_kept_in_another_form_are_not_read(cache_of, change):
-    cache_of().write(torch.arange(N), 0, answers(N))
+    keep(cache_of(), torch.arange(N), 0, answers(N))
     other = cache_of(**change)
-    assert not other.read(torch.arange(N), 0)[1].any()
+    assert other.read(torch.arange(N), 0) is None
+
+
+def test_no_more_answers_wait_than_there_is_room_for(cache_of, monkeypatch):
+    cache = cache_of()
+    monkeypatch.setattr("distill_lab.knowledge.cache.WAITING_BYTES", 3 * (8 + 24))
+    lacking = []
+    for number in range(9):
+        cache.write(torch.tensor([number]), 0, answers(1))
+        lacking.append(cache_of().missing(0))
+    assert lacking == [12, 12, 12, 8, 8, 8, 8, 4, 4]
+
+
+def test_what_waits_is_written_before_the_next_view_is_opened(cache_of):
+    cache, said = cache_of(), answers(3)
+    cache.write(torch.arange(3), 0, said)
+    cache.write(torch.arange(3), 1, answers(3, seed=1))
+    assert torch.equal(cache_of().read(torch.arange(3), 0)[0].logits, said.logits)
 
 
 def test_missing_counts_samples_that_lack_anything(cache_of):
     cache = cache_of(SHAPES)
-    cache.write(torch.tensor([0, 5]), 0, answers(2, features=SHAPES))
+    keep(cache, torch.tensor([0, 5]), 0, answers(2, features=SHAPES))
     assert cache.missing(0) == N - 2
 
 
 def test_bytes_are_those_on_disk(cache_of):
     cache = cache_of(SHAPES)
     assert cache.num_bytes == 0
-    cache.holds(0)
+    cache.missing(0)
     # 8 for the checksum; 5, 3 and 16 float32, filled up to whole 8 bytes.
     assert cache.view_bytes == N * ((8 + 24) + (8 + 16) + (8 + 64)) == cache.num_bytes
-    cache.holds(1)
+    cache.missing(1)
     assert cache.num_bytes == 2 * cache.view_bytes
 
 
 def test_it_counts_what_was_read_and_what_was_computed(cache_of):
     cache = cache_of()
-    cache.write(torch.arange(4), 0, answers(4))
+    keep(cache, torch.arange(4), 0, answers(4))
     cache.read(torch.arange(6), 0)
     assert (cache.num_read, cache.num_computed) == (4, 4)
 
 
 def test_a_truncated_file_lacks_what_was_cut_off(cache_of, caplog):
-    cache_of().write(torch.arange(N), 0, answers(N))
-    (file,) = cache_of().folder.iterdir()
+    keep(cache_of(), torch.arange(N), 0, answers(N))
+    (file,) = cache_of().folder.glob("*.rows")
     os.truncate(file, file.stat().st_size // 2)
     cache = cache_of()
     assert cache.missing(0) == N // 2
-    cache.write(torch.arange(N), 0, answers(N))
+    keep(cache, torch.arange(N), 0, answers(N))
     assert cache.missing(0) == 0
     assert "what is lost is computed" in caplog.text
 
 
-def test_a_folder_that_cannot_be_used_holds_nothing_and_says_so_once(cache_of, tmp_path, caplog):
+def test_a_folder_that_cannot_be_used_keeps_nothing_and_says_so_once(cache_of, tmp_path, caplog):
     (tmp_path / "a_file").write_text("in the way")
     cache = cache_of(folder=tmp_path / "a_file" / "key")
+    said = answers(3)
     with caplog.at_level(logging.WARNING):
-        assert not cache.holds(0)
-        assert not cache.holds(1)
+        for view in (0, 1):
+            assert torch.equal(keep(cache, torch.arange(3), view, said).logits, said.logits)
+            assert cache.read(torch.arange(3), view) is None
+            assert cache.missing(view) == 0
     (record,) = caplog.records
     assert "cache.folder: " in record.message
     assert "the teacher runs in every step" in record.message
 
 
+def test_without_a_folder_answers_are_rounded_all_the_same(cache_of, tmp_path):
+    (tmp_path / "a_file").write_text("in the way")
+    said = answers(3)
+    folders = (tmp_path / "a_file" / "key", tmp_path / "good")
+    lost, kept = (
+        keep(cache_of(folder=folder, dtype="fp16", top_k=2), torch.arange(3), 0, said).logits
+        for folder in folders
+    )
+    assert torch.equal(lost, kept)
+    assert not torch.equal(lost, said.logits)
+
+
 def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_run(cache_of, monkeypatch):
     cache = cache_of()
-    assert cache.holds(0)
+    keep(cache, torch.arange(3), 0, answers(3))
 
     def full(descriptor, offset, size):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert not cache.holds(1)
-    assert not cache.holds(0)
+    keep(cache, torch.arange(3), 1, answers(3))
+    assert cache.read(torch.arange(3), 1) is None
+
+
+def test_answers_of_another_folder_or_view_are_not_taken(cache_of, tmp_path):
+    keep(cache_of(), torch.arange(N), 0, answers(N))
+    (file,) = (tmp_path / "key").glob("*.rows")
+    for copy in (tmp_path / "other" / file.name, file.with_name(file.name.replace("0000", "0001"))):
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    assert cache_of(folder=tmp_path / "other").missing(0) == N
+    assert cache_of().missing(1) == N
+    assert cache_of().missing(0) == 0
+
+
+def test_missing_looks_through_a_long_file_in_parts(cache_of, monkeypatch):
+    monkeypatch.setattr("distill_lab.knowledge.cache.CHUNK", 5)
+    cache = cache_of()
+    keep(cache, torch.tensor([0, 4, 5, 11]), 0, answers(4))
+    assert cache.missing(0) == N - 4

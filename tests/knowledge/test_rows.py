@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,7 +63,15 @@ def test_any_altered_byte_is_found_and_told_of(path, caplog):
         altered[place] ^= 0x10
         path.write_bytes(altered)
         assert sound_rows(path) == [True, True, False, True, True, True, True]
-    assert f"{path}: 1 altered rows are computed again." in caplog.text
+    assert f"{path} was altered; what does not fit is computed again." in caplog.text
+
+
+def test_it_is_told_once_that_a_file_was_altered(path, caplog):
+    path.write_bytes(path.read_bytes()[::-1])
+    file = opened(path)
+    for _ in range(3):
+        assert not file.read(ALL)[1].any()
+    assert len(caplog.records) == 1
 
 
 def test_an_altered_row_can_be_written_again(path):
@@ -131,13 +143,49 @@ for start in range(int(sys.argv[2]), 400, 2):
     assert np.array_equal(rows, np.repeat((np.arange(400) % 251)[:, None], 24, axis=1))
 
 
-def test_a_full_disk_is_found_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_half_way_gets_its_room_back(tmp_path, monkeypatch):
     def full(descriptor, offset, size):
+        os.ftruncate(descriptor, size // 2)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         opened(tmp_path / "new.rows")
+    assert (tmp_path / "new.rows").stat().st_size == 0
+
+
+def test_some_room_is_left_to_others(tmp_path, monkeypatch):
+    size = NUM_ROWS * words(ROW_BYTES) * 8
+    for free, fits in ((2**30 + size, True), (2**30 + size - 1, False)):
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free)
+        )
+        with (
+            nullcontext() if fits else pytest.raises(OSError, match="less than 1 GiB would be left")
+        ):
+            opened(tmp_path / f"{free}.rows")
+
+
+def test_who_opens_a_file_that_another_is_making_waits_and_leaves_it_whole(tmp_path, monkeypatch):
+    """A file that is being made is short for a while; mending it then would kill its maker."""
+    seen = []
+    claim = os.posix_fallocate
+
+    def slowly(descriptor, offset, size):
+        os.ftruncate(descriptor, size // 2)
+        other = Thread(target=lambda: seen.append(opened(tmp_path / "new.rows")))
+        other.start()
+        other.join(timeout=0.2)
+        assert seen == []
+        claim(descriptor, offset, size)
+        monkeypatch.setattr(os, "posix_fallocate", claim)
+        waiting.append(other)
+
+    waiting = []
+    monkeypatch.setattr(os, "posix_fallocate", slowly)
+    opened(tmp_path / "new.rows").write(ALL, DATA)
+    waiting[0].join()
+    assert seen[0].read(ALL)[1].all()
 
 
 def test_the_words_of_a_row_hold_its_bytes_and_a_checksum():

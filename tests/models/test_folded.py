@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from distill_lab.models.cifar_resnet import CifarResNet
 from distill_lab.models.folded import folded
@@ -48,15 +49,44 @@ def test_paths_of_modules_stay():
     assert {name for name, _ in net.named_modules()} == {n for n, _ in folded(net).named_modules()}
 
 
-def test_after_a_linear_layer_too():
-    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
-    assert norms_of(check_same(lived_in(net, 4), 4)) == 0
+def conv_and_norm() -> nn.Sequential:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
+    return lived_in(net, 2, 4, 4)
 
 
 def test_a_layer_whose_own_output_is_read_stays_as_it_is():
-    net = lived_in(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)), 4)
+    net = conv_and_norm()
     assert folded(net, keep=("0",)) is net
     assert norms_of(folded(net, keep=("1",))) == 0
+
+
+def test_after_a_linear_layer_it_stays_as_its_channels_may_be_another_axis():
+    net = lived_in(nn.Sequential(nn.Linear(9, 9), nn.BatchNorm1d(9)), 9, 9)
+    assert folded(net) is net
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_layer_with_a_hook_stays_as_it_is(place, kind):
+    net = conv_and_norm()
+    getattr(net[place], kind)(lambda *given: None)
+    assert folded(net) is net
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda conv: nn.utils.parametrizations.weight_norm(conv),
+        lambda conv: nn.utils.parametrizations.spectral_norm(conv),
+        lambda conv: prune.random_unstructured(conv, "weight", 0.5),
+    ],
+    ids=["weight_norm", "spectral_norm", "pruned"],
+)
+def test_a_convolution_whose_weight_is_made_in_every_pass_stays_as_it_is(change):
+    net = conv_and_norm()
+    change(net[0])
+    net.eval()
+    assert folded(net) is net
 
 
 class Forked(nn.Module):
@@ -70,6 +100,31 @@ class Forked(nn.Module):
     def forward(self, inputs):
         maps = self.conv(inputs)
         return (self.norm(maps) + maps).mean((2, 3))
+
+
+class Borrowed(nn.Module):
+    """The convolution's weight is used a second time by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, inputs):
+        maps = self.norm(self.conv(inputs))
+        return nn.functional.conv2d(maps, self.conv.weight).mean((2, 3))
+
+
+class SharedNorm(nn.Module):
+    """One norm runs after two different convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, inputs):
+        return self.norm(self.second(self.norm(self.first(inputs)))).mean((2, 3))
 
 
 class Twice(nn.Module):
@@ -96,14 +151,14 @@ class Untraceable(nn.Module):
         return self.norm(self.conv(inputs if inputs.sum() > 0 else -inputs)).mean((2, 3))
 
 
-@pytest.mark.parametrize("kind", [Forked, Twice, Untraceable])
+@pytest.mark.parametrize("kind", [Forked, Borrowed, SharedNorm, Twice, Untraceable])
 def test_what_cannot_be_folded_safely_is_left_as_it_is(kind):
     net = lived_in(kind(), 2, 4, 4)
     assert folded(net) is net
 
 
 def test_a_norm_without_running_statistics_is_left():
-    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False)).eval()
+    net = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)).eval()
     assert folded(net) is net
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from distill_lab.contracts import Component
-from distill_lab.settings import Cache
+from distill_lab.losses.base import Needs
+from distill_lab.losses.ce import CE
+from distill_lab.losses.kd import KD
+from distill_lab.losses.objective import Objective
+from distill_lab.settings import Cache, Hardware, Regime
 from distill_lab.stages import answers
 from distill_lab.stages.answers import open_caches, usage
 from distill_lab.stages.context import Context
@@ -15,7 +19,20 @@ from distill_lab.stages.handoffs import TeacherChoice
 
 SETTINGS = Cache("lazy", "kept", "fp32", None, None, "pooled")
 MLP = Component("distill_lab.models.mlp.MLP", {"widths": [8]})
-HARDWARE = {"accelerator": "cpu", "precision": "32-true", "threads": 1}
+HARDWARE = Hardware("cpu", 1, "32-true", channels_last=False, compile=False, threads=1)
+DATA = {"_target_": "distill_lab.data.fake.Fake"}
+
+
+class Reads(KD):
+    """A loss that reads a layer of the teacher."""
+
+    def __init__(self, tap: str) -> None:
+        super().__init__(weight=1.0)
+        self.tap = tap
+
+    @property
+    def needs(self) -> Needs:
+        return Needs((), (self.tap,))
 
 
 @pytest.fixture
@@ -24,8 +41,10 @@ def opened(info, splits, net_of, regime, workdir):
 
     def make(
         settings=SETTINGS,
-        taps=(),
+        loss=None,
         net=None,
+        architecture=MLP,
+        info=info,
         seed=0,
         weights="abc",
         data="checksum",
@@ -38,12 +57,14 @@ def opened(info, splits, net_of, regime, workdir):
             data=SimpleNamespace(info=info),
             cache=settings,
             regime=regime(**changes),
-            config={"hardware": hardware},
+            hardware=hardware,
+            config={"hardware": vars(hardware), "data": DATA},
         )
         tags = {}
         context = Context(parts, of, data, SimpleNamespace(set_tags=tags.update), store=None)
-        kept = [SimpleNamespace(architecture=MLP, weights=SimpleNamespace(sha256=weights))] * 2
-        caches = open_caches(context, TeacherChoice(kept, 2), [net or net_of()] * 2, taps)
+        kept = [SimpleNamespace(architecture=architecture, weights=SimpleNamespace(sha256=weights))]
+        objective = Objective({"term": loss or KD(weight=1.0)})
+        caches = open_caches(context, TeacherChoice(kept * 2, 2), [net or net_of()] * 2, objective)
         return caches, tags
 
     return make
@@ -72,7 +93,11 @@ def test_each_teacher_has_a_folder_that_the_run_names(opened, workdir):
         {"cutout_pixels": 2},
         {"mixup_alpha": 0.5},
         {"cutmix_alpha": 0.5},
-        {"hardware": HARDWARE | {"precision": "bf16-mixed"}},
+        {"hardware": replace(HARDWARE, precision="bf16-mixed")},
+        {"hardware": replace(HARDWARE, channels_last=True)},
+        {"hardware": replace(HARDWARE, compile=True)},
+        {"architecture": Component(MLP.target, {"widths": [8], "max_norm": 1.0})},
+        {"loss": Reads("hidden.0")},
     ],
     ids=str,
 )
@@ -86,16 +111,66 @@ def test_the_number_of_threads_is_in_the_key(opened, monkeypatch):
     assert key(opened) != one
 
 
-def test_the_code_that_runs_the_teacher_is_in_the_key(opened, monkeypatch):
+@pytest.mark.parametrize("attribute", ["mean", "std"])
+def test_how_inputs_are_normalised_is_in_the_key(opened, info, attribute):
+    assert key(opened, info=replace(info, **{attribute: (0.3,)})) != key(opened)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"), [("torch.__version__", "9"), ("answers.device_name", lambda hardware: "x")]
+)
+def test_the_version_of_torch_and_the_device_are_in_the_key(opened, monkeypatch, where, value):
     now = key(opened)
-    monkeypatch.setattr(answers, "source_hash", lambda modules: "edited")
+    place = torch if where.startswith("torch") else answers
+    monkeypatch.setattr(place, where.partition(".")[2], value)
     assert key(opened) != now
 
 
-def test_the_modules_in_the_key_exist():
-    from distill_lab.fingerprint import _path
+@pytest.mark.parametrize(
+    "module",
+    [
+        "data.augment",
+        "data.normalise",
+        "data.fake",
+        "training.mixing",
+        "models.mlp",
+        "models.folded",
+    ],
+)
+def test_the_code_that_makes_an_answer_is_in_the_key(opened, monkeypatch, module):
+    from distill_lab import fingerprint
 
-    assert all(_path(module) is not None for module in answers.CODE)
+    now = key(opened)
+    original = fingerprint._parsed
+
+    def edited(name):
+        found, imported = original(name)
+        return (found + "edited" if name == f"distill_lab.{module}" else found), imported
+
+    monkeypatch.setattr(fingerprint, "_parsed", edited)
+    assert key(opened) != now
+
+
+def test_every_key_of_the_regime_is_known_to_change_answers_or_not():
+    """A new augmentation that were forgotten would be given the answers to other inputs."""
+    of_the_student = {
+        "epochs",
+        "optimizer",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup_fraction",
+        "milestone_fractions",
+        "decay_factor",
+        "clip_norm",
+        "ema_decay",
+        "early_stop_epochs",
+        "keep",
+        "accumulate_batches",
+    }
+    names = {field.name for field in fields(Regime)}
+    assert names == of_the_student | {*answers.DRAWN, "batch_size"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +182,7 @@ def test_the_modules_in_the_key_exist():
         {"ema_decay": 0.9},
         {"accumulate_batches": 2},
         {"seed": 1},
-        {"hardware": HARDWARE | {"threads": 2}},
+        {"hardware": replace(HARDWARE, threads=2)},
         {"settings": replace(SETTINGS, views=1, dtype="fp16")},
     ],
     ids=str,
@@ -140,8 +215,12 @@ def test_without_a_cache_nothing_is_said(opened, workdir):
     assert opened(replace(SETTINGS, fill="off")) == ([None, None], {})
 
 
+def test_a_loss_that_asks_no_teacher_needs_no_cache(opened):
+    assert opened(loss=CE(weight=1.0)) == ([None, None], {})
+
+
 def test_pooled_features_are_kept(opened):
-    (cache, _), _ = opened(taps=("hidden.0",))
+    (cache, _), _ = opened(loss=Reads("hidden.0"))
     # 8 for the checksum, 3 logits; 8 for the checksum, 8 units; 4 bytes each, whole 8 bytes.
     assert cache.view_bytes == 48 * ((8 + 16) + (8 + 32))
 
@@ -150,10 +229,10 @@ def test_maps_are_kept_only_where_asked_for(opened):
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(128, 3)
     )
-    caches, tags = opened(taps=("0",), net=net)
+    caches, tags = opened(loss=Reads("0"), net=net)
     assert caches == [None, None]
     assert "maps of the teacher (0); cache.features=all keeps them" in tags["cache"]
-    caches, tags = opened(replace(SETTINGS, features="all"), taps=("0",), net=net)
+    caches, tags = opened(replace(SETTINGS, features="all"), loss=Reads("0"), net=net)
     assert caches[0].view_bytes == 48 * ((8 + 16) + (8 + 4 * 128))
 
 

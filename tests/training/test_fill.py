@@ -73,6 +73,17 @@ def test_what_is_there_is_left_and_what_is_not_is_computed(
     assert again.num_computed == 0
 
 
+def test_a_lone_sample_that_training_leaves_out_is_not_waited_for(
+    net, cache_of, info, splits, hardware, regime
+):
+    asked = regime(batch_size=47, epochs=2, **CROPPED)
+    fill([Teacher(net, (), 47, cache_of())], info, splits, asked, hardware, seed=5)
+    again = cache_of()
+    assert [again.missing(view) for view in (0, 1)] == [1, 1]
+    fill([Teacher(net, (), 47, again)], info, splits, asked, hardware, seed=5)
+    assert again.num_computed == 0
+
+
 def test_no_more_views_are_filled_than_are_held(net, cache_of, info, splits, hardware, regime):
     cache = cache_of(views=2)
     asked = regime(batch_size=20, epochs=3, **CROPPED)

@@ -54,7 +54,7 @@ class Loader:
     def __len__(self) -> int:
         """Number of batches in a pass."""
         num_samples = len(self.arrays.targets)
-        lone = num_samples > 1 and self.batch_size > 1 and num_samples % self.batch_size == 1
+        lone = num_samples > 1 and num_samples % self.batch_size == 1
         return ceil(num_samples / self.batch_size) - (lone and self.augmentation is not None)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -13,10 +13,14 @@ from torch import Tensor
 from distill_lab.contracts import Output, Shapes
 from distill_lab.knowledge.packing import AllValues, Packing, packing_of_logits
 from distill_lab.knowledge.rows import WORD, RowFile, words
+from distill_lab.knowledge.stored_view import Rows, StoredView
 from distill_lab.settings import Cache
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 2**14  # rows that are looked through at once
+WAITING_BYTES = 2**22
+"""Of answers that wait to be written together, which takes a fraction of the time."""
 LOGITS = "logits"
 
 
@@ -25,8 +29,8 @@ class AnswerCache:
 
     One file per view for the logits and for each tap, one row per sample. The files are mapped into
     memory, so processes share them; see `RowFile` for what happens to rows that are half written or
-    altered. Where the folder cannot be written, the cache says so and holds nothing: it saves time,
-    and no result needs it.
+    altered. Where the folder cannot be used, the cache says so and keeps nothing, but answers are
+    rounded as they would be: no result depends on whether there was room.
 
     Args:
         folder: of this teacher and these inputs, see `stages/answers.py`; its name is the key.
@@ -35,6 +39,10 @@ class AnswerCache:
         features: tap -> shape, batch axis included, of the features to be kept too.
         settings: number type, top-k and number of views.
         changing: whether a sample's inputs differ from view to view; if not, one view is kept.
+
+    Attributes:
+        num_read: answers that were read.
+        num_computed: answers that the teacher had to give.
     """
 
     def __init__(
@@ -58,15 +66,16 @@ class AnswerCache:
         }
         for tap, shape in self._shapes.items():
             self._packings[f"tap_{tap}"] = AllValues(math.prod(shape), settings.dtype)
-        self._open: tuple[int, dict[str, RowFile]] = (-1, {})
+        self._open = (-1, StoredView({}))  # number of the view, and its files
         self._usable = True
+        self._waiting: list[tuple[Tensor, Output]] = []
+        self._num_waiting = 0
 
     def holds(self, view: int) -> bool:
-        """Tell whether answers about this view are kept."""
-        within = self._limit is None or self._stored(view) < self._limit
-        return within and bool(self._files(view))
+        """Tell whether answers about this view are to be kept."""
+        return self._limit is None or self._stored(view) < self._limit
 
-    def read(self, index: Tensor, view: int) -> tuple[Output, Tensor]:
+    def read(self, index: Tensor, view: int) -> tuple[Output, Tensor] | None:
         """Return the answers that are kept.
 
         Args:
@@ -74,45 +83,71 @@ class AnswerCache:
             view: one that the cache `holds`.
 
         Returns:
-            Answers for all B, of any content where unknown; (B,) bool, which are known.
+            Answers for all B, of any content where unknown, and (B,) bool, which are known. None
+            where none is.
         """
-        numbers = index.numpy()
-        known = np.ones(len(numbers), bool)
-        values = {}
-        for part, file in self._files(view).items():
-            rows, sound = file.read(numbers)
-            known &= sound
-            values[part] = self._packings[part].unpack(rows)
-        self.num_read += int(known.sum())
+        found = self._view(view).read(index.numpy())
+        if found is None:
+            return None
+        rows, known = found
+        self.num_read += int(np.count_nonzero(known))
+        values = {part: self._packings[part].unpack(packed) for part, packed in rows.items()}
         return self._output(values), torch.from_numpy(known)
 
     def write(self, index: Tensor, view: int, answers: Output) -> Output:
-        """Keep answers and return them as they will be read.
+        """Keep answers and return them as they will be read once the pass is finished.
 
         Args:
             index: (B,) sample numbers, on the CPU.
             view: one that the cache `holds`.
-            answers: of the teacher, features included.
+            answers: of the teacher, float32, features included.
 
         Raises:
             ValueError: a value is too large for fp16.
         """
-        given = {LOGITS: answers.logits}
-        given |= {f"tap_{tap}": answers.features[tap].flatten(1) for tap in self._shapes}
-        values = {}
-        for part, file in self._files(view).items():
-            rows = self._packings[part].pack(given[part])
-            file.write(index.numpy(), rows)
-            values[part] = self._packings[part].unpack(rows)
+        stored = self._view(view)
         self.num_computed += len(index)
-        return self._output(values)
+        if stored.files:
+            self._waiting.append((index, answers))
+            self._num_waiting += len(index)
+            if self._num_waiting * self.view_bytes > WAITING_BYTES * self.num_samples:
+                self._store()
+        if all(packing.is_exact for packing in self._packings.values()):
+            return answers
+        rows = self._packed(answers)
+        return self._output({part: self._packings[part].unpack(rows[part]) for part in rows})
+
+    def finish_pass(self) -> None:
+        """Write what still waits to be written, at the end of a pass over the samples."""
+        self._store()
+        self._open[1].finish_pass()
+
+    def _store(self) -> None:
+        if not self._waiting:
+            return
+        index = torch.cat([index for index, _ in self._waiting])
+        logits = torch.cat([answers.logits for _, answers in self._waiting])
+        features = {
+            tap: torch.cat([answers.features[tap] for _, answers in self._waiting])
+            for tap in self._shapes
+        }
+        self._waiting, self._num_waiting = [], 0
+        self._open[1].write(index.numpy(), self._packed(Output(logits, features)))
+
+    def _packed(self, answers: Output) -> Rows:
+        values = {LOGITS: answers.logits}
+        values |= {f"tap_{tap}": answers.features[tap].flatten(1) for tap in self._shapes}
+        return {part: packing.pack(values[part]) for part, packing in self._packings.items()}
 
     def missing(self, view: int) -> int:
-        """Count the samples about which nothing sound is kept in a view that the cache holds."""
-        known = np.ones(self.num_samples, bool)
-        for file in self._files(view).values():
-            known &= file.read(np.arange(self.num_samples))[1]
-        return int((~known).sum())
+        """Count the samples that a view could hold sound answers about and does not."""
+        stored = self._view(view)
+        self.finish_pass()
+        if not stored.files:
+            return 0
+        parts = np.array_split(np.arange(self.num_samples), self.num_samples // CHUNK + 1)
+        found = map(stored.read, parts)
+        return self.num_samples - sum(int(f[1].sum()) for f in found if f is not None)
 
     @property
     def view_bytes(self) -> int:
@@ -123,26 +158,32 @@ class AnswerCache:
     @property
     def num_bytes(self) -> int:
         """Bytes of all files that there are now, of earlier runs too."""
-        return sum(file.stat().st_size for file in self.folder.glob("*.rows"))
+        sizes = (_size(file) for file in self.folder.glob("*.rows"))
+        return sum(sizes)
 
     def _stored(self, view: int) -> int:
         return view if self.changing else 0
 
-    def _files(self, view: int) -> dict[str, RowFile]:
-        """Return the files of a view by part; none where the folder cannot be used."""
+    def _view(self, view: int) -> StoredView:
+        """Return a view's files; none where the folder cannot be used."""
         stored = self._stored(view)
-        if self._open[0] != stored and self._usable:
-            self._open = (-1, {})  # unmap the last view before the next
-            try:
-                self._open = (stored, {part: self._file(part, stored) for part in self._packings})
-            except OSError as error:
-                self._usable = False
-                logger.warning(
-                    "cache.folder: %s cannot be used (%s); the teacher runs in every step.",
-                    self.folder,
-                    error.strerror or error,
-                )
+        if self._open[0] != stored:
+            self.finish_pass()
+            self._open = (-1, StoredView({}))  # unmap the last view before the next
+            self._open = (stored, StoredView(self._files(stored)))
         return self._open[1]
+
+    def _files(self, stored: int) -> dict[str, RowFile]:
+        try:
+            return {part: self._file(part, stored) for part in self._packings if self._usable}
+        except OSError as error:
+            self._usable = False
+            logger.warning(
+                "\ncache.folder: %s cannot be used (%s); the teacher runs in every step.",
+                self.folder,
+                error.strerror or error,
+            )
+            return {}
 
     def _file(self, part: str, view: int) -> RowFile:
         packing = self._packings[part]
@@ -155,3 +196,11 @@ class AnswerCache:
             tap: values[f"tap_{tap}"].view(-1, *shape) for tap, shape in self._shapes.items()
         }
         return Output(values[LOGITS], features)
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file, 0 if it was deleted just now."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

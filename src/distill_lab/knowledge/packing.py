@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,11 @@ class AllValues:
     def form(self) -> str:
         """Short text for file names."""
         return self.dtype
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether float32 values come back as they were."""
+        return self.dtype == "fp32"
 
     @property
     def row_bytes(self) -> int:
@@ -66,6 +71,8 @@ class TopLogits:
     num_classes: int
     count: int
     dtype: NumberType
+
+    is_exact: ClassVar[bool] = False
 
     @property
     def form(self) -> str:

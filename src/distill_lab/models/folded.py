@@ -5,35 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from copy import deepcopy
-from typing import Any
+from typing import cast
 
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def folded(net: nn.Module, keep: Collection[str] = ()) -> nn.Module:
     """Return a network for inference in which batch norms are part of the layers before them.
 
-    A batch norm is folded where its only input is a convolution or linear layer whose output
+    A batch norm is folded where its only input is a plain convolution whose output and weight
     nothing else reads, and stays in place as an identity, so module paths remain. Outputs differ in
     the last digits, as sums are rounded in another order.
 
     Args:
-        net: in eval mode; it is left as it is. Where nothing can be folded, or its forward pass
-            cannot be traced, it is returned itself.
+        net: in eval mode; it is left as it is. Where nothing can be folded, or it cannot be
+            copied or traced, it is returned itself.
         keep: module paths whose own outputs are read, which must not change.
     """
     if not any(isinstance(module, _BatchNorm) for module in net.modules()):
         return net
-    copy = deepcopy(net)
+    try:
+        copy = deepcopy(net)
+    except RuntimeError:  # of weights that are computed in every pass
+        return net
     pairs = [pair for pair in _pairs(copy) if pair[0] not in keep]
     for before, norm in pairs:
-        layer, batch_norm = copy.get_submodule(before), copy.get_submodule(norm)
-        fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
-        copy.set_submodule(before, fuse(layer, batch_norm))
+        convolution, batch_norm = copy.get_submodule(before), copy.get_submodule(norm)
+        fused = fuse_conv_bn_eval(cast(nn.Conv2d, convolution), cast(_BatchNorm, batch_norm))
+        copy.set_submodule(before, fused)
         copy.set_submodule(norm, nn.Identity())
     return copy if pairs else net
 
@@ -46,6 +50,7 @@ def _pairs(net: nn.Module) -> list[tuple[str, str]]:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     uses = Counter(str(node.target) for node in calls)
+    read = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
     found = []
     for node in calls:
         before = node.args[0] if node.args else None
@@ -53,14 +58,14 @@ def _pairs(net: nn.Module) -> list[tuple[str, str]]:
             continue
         layer, norm = str(before.target), str(node.target)
         once = len(before.users) == uses[layer] == uses[norm] == 1
-        if once and _foldable(net.get_submodule(layer), net.get_submodule(norm)):
+        apart = not any(name.startswith((f"{layer}.", f"{norm}.")) for name in read)
+        if once and apart and _foldable(net.get_submodule(layer), net.get_submodule(norm)):
             found.append((layer, norm))
     return found
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    if not isinstance(norm, _BatchNorm) or norm.running_var is None:
-        return False
-    if isinstance(layer, nn.Linear):
-        return isinstance(norm, nn.BatchNorm1d)
-    return isinstance(layer, _CONVOLUTIONS)
+    """Tell whether both are the plain layers; subclasses and hooks may change what they do."""
+    plain = type(layer) in _CONVOLUTIONS and type(norm) in _BATCH_NORMS
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
+    return plain and not hooked and norm.running_var is not None

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.contracts import Shapes
-from distill_lab.fingerprint import fingerprint, source_hash
+from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.knowledge.taps import tap_shapes
 from distill_lab.losses.objective import Objective
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, TeacherChoice
+from distill_lab.training.device import device_name
 from distill_lab.training.fill import fill
 from distill_lab.training.teacher import Teacher
 
@@ -24,10 +25,12 @@ CODE = ("distill_lab.data.module", "distill_lab.training.mixing", "distill_lab.t
 """Modules that decide what a teacher is asked and how it is run."""
 DRAWN = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
 """Keys of the regime under which a sample's inputs differ from epoch to epoch."""
+ROUNDING_HARDWARE = ("precision", "channels_last", "compile")
+"""Keys of the hardware that decide how numbers are rounded, beside the device itself."""
 
 
 def open_caches(
-    context: Context, teacher: TeacherChoice, nets: Sequence[nn.Module], taps: tuple[str, ...]
+    context: Context, teacher: TeacherChoice, nets: Sequence[nn.Module], objective: Objective
 ) -> list[AnswerCache | None]:
     """Return the cache of each teacher under the run's regime; None where it cannot be of use.
 
@@ -40,12 +43,13 @@ def open_caches(
         context: of the stage.
         teacher: the kept teachers.
         nets: their networks.
-        taps: of the features that the loss reads of each.
+        objective: which features it reads, and whether it reads a teacher at all.
     """
     settings, shape = context.parts.cache, context.info.input_shape
-    if settings.fill == "off":
+    asked = any(term.uses_teacher for term in objective.losses.values())
+    if settings.fill == "off" or not asked:
         return [None] * len(nets)
-    features = [tap_shapes(net, shape, list(taps)) for net in nets]
+    features = [tap_shapes(net, shape, list(objective.needs.teacher)) for net in nets]
     maps = [tap for shapes in features for tap, shape in shapes.items() if len(shape) > 2]
     if settings.features == "pooled" and maps:
         why = f"not used: the loss reads maps of the teacher ({maps[0]})"
@@ -65,24 +69,29 @@ def _open(context: Context, candidate: Candidate, features: Shapes) -> AnswerCac
     drawn = {key: getattr(context.parts.regime, key) for key in DRAWN}
     drawn["crop"] = not isinstance(inputs, Tensor) and inputs.varies
     changing = any(drawn.values())
-    key = fingerprint(_about(context, candidate, drawn if changing else {}))
+    about = _about(context, candidate, sorted(features), drawn if changing else {})
+    key = fingerprint(about)
     folder = Path(settings.folder).resolve() / f"{info.name}-{key[:24]}"
     num_samples = len(context.splits.train.targets)
     return AnswerCache(folder, num_samples, info.num_classes, features, settings, changing)
 
 
-def _about(context: Context, candidate: Candidate, drawn: dict[str, Any]) -> dict[str, Any]:
+def _about(
+    context: Context, candidate: Candidate, taps: list[str], drawn: dict[str, Any]
+) -> dict[str, Any]:
     """Return what decides the answers; the seed does where inputs are drawn by it."""
-    parts, architecture = context.parts, candidate.architecture
+    parts, architecture, info = context.parts, candidate.architecture, context.info
+    numeric = {key: parts.config["hardware"][key] for key in ROUNDING_HARDWARE}
+    made_by = [architecture.target.rpartition(".")[0], *targets(parts.config["data"])]
     return {
         "weights": candidate.weights.sha256,
         "architecture": [architecture.target, architecture.args],
-        "code": source_hash([*CODE, architecture.target.rpartition(".")[0]]),
-        "data": context.data_checksum,
+        "taps": taps,  # where they are, batch norm is not folded
+        "code": source_hash([*CODE, *made_by]),
+        "data": [context.data_checksum, info.mean, info.std],
         "inputs": {**drawn, "seed": parts.seed} if drawn else {},
         "batch_size": parts.regime.batch_size,
-        "hardware": {k: v for k, v in parts.config["hardware"].items() if k != "threads"},
-        "threads": torch.get_num_threads(),
+        "hardware": [numeric, device_name(parts.hardware), torch.get_num_threads()],
         "torch": torch.__version__,
     }
 
@@ -98,10 +107,10 @@ def fill_caches(context: Context, teacher: TeacherChoice) -> None:
     """
     parts, start = context.parts, perf_counter()
     nets = [context.trained_network(candidate) for candidate in teacher.kept]
-    taps = Objective({name: term.make() for name, term in parts.loss.items()}).needs.teacher
-    caches = open_caches(context, teacher, nets, taps)
+    objective = Objective({name: term.make() for name, term in parts.loss.items()})
+    caches = open_caches(context, teacher, nets, objective)
     teachers = [
-        Teacher(net, taps, parts.regime.batch_size, cache)
+        Teacher(net, objective.needs.teacher, parts.regime.batch_size, cache)
         for net, cache in zip(nets, caches, strict=True)
     ]
     fill(teachers, context.info, context.splits, parts.regime, parts.hardware, parts.seed)

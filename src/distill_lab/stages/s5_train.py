@@ -25,7 +25,7 @@ def run(
     objective = connected_objective(
         parts.loss, net, teachers, info.input_shape, num_samples, parts.seed
     )
-    caches = open_caches(context, teacher, teachers, objective.needs.teacher)
+    caches = open_caches(context, teacher, teachers, objective)
     distiller = Distiller(
         net,
         teachers,
@@ -38,5 +38,6 @@ def run(
     )
     title = f"student, {'+'.join(term.name for term in loss.terms)}"
     fitted = context.fit(distiller, parts.seed, title)
+    trained = context.trained_student(student, fitted, "student")
     context.run.log_metrics(usage(caches))
-    return context.trained_student(student, fitted, "student")
+    return trained

@@ -24,19 +24,24 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.net = deepcopy(net).requires_grad_(False)
         self.decay = decay
-        self._started = False
+        self._floats: tuple[list[Tensor], list[Tensor]] | None = None
+        self._others: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
-        """Move the average towards the weights of `net`."""
+        """Move the average towards the weights of `net`, the same network in every update."""
+        first = self._floats is None
+        if self._floats is None:
+            self._floats = self._pair(net)  # once: listing them takes longer than moving them
+        get_ema_multi_avg_fn(0.0 if first else self.decay)(*self._floats, 0)
+        for own, current in self._others:
+            own.copy_(current)
+
+    def _pair(self, net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))
+        self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        move = get_ema_multi_avg_fn(self.decay if self._started else 0.0)
-        move([own for own, _ in floats], [current for _, current in floats], 0)
-        for own, current in pairs:
-            if not own.is_floating_point():
-                own.copy_(current)
-        self._started = True
+        return [own for own, _ in floats], [current for _, current in floats]
 
 
 def _tensors(net: nn.Module) -> list[Tensor]:

@@ -15,6 +15,14 @@ def device_of(hardware: Hardware) -> torch.device:
     return found if found is not None and torch.accelerator.is_available() else torch.device("cpu")
 
 
+def device_name(hardware: Hardware) -> str:
+    """Return the kind of device, on which the last bits of results depend."""
+    device = device_of(hardware)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
+
+
 def autocast(hardware: Hardware) -> torch.autocast:
     """Return the context in which a forward pass has the precision it has in a training."""
     half = HALVES.get(hardware.precision)

@@ -67,6 +67,11 @@ class Distiller(Trainee):
         for teacher in self._teachers:
             teacher.to(self.device, self.memory_format)
 
+    def on_train_epoch_end(self) -> None:
+        """Let the teachers' caches write what they hold back."""
+        for teacher in self._teachers:
+            teacher.finish_pass()
+
     def objective_of(self, batch: Batch) -> LossValue:
         """Return the objective of student and teachers on the same inputs."""
         student = forward_with_taps(self.net, batch.inputs, list(self._needs.student))

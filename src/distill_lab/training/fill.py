@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill_lab.contracts import DataInfo, Splits
-from distill_lab.knowledge.cache import AnswerCache
+from distill_lab.data.module import DataModule
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.compiled import compiled
 from distill_lab.training.device import autocast, device_of
@@ -40,15 +40,23 @@ def fill(
     data = data_module(info, splits, regime, seed)
     for teacher in teachers:
         teacher.to(device, layout)
+    changing = any(teacher.cache.changing for teacher in teachers if teacher.cache is not None)
     networks = [teacher.net for teacher in teachers] if hardware.compile else []
     with compiled(networks, device), autocast(hardware):
-        for view in range(regime.epochs):
-            lacking = [teacher for teacher in teachers if _lacks(teacher.cache, view)]
+        for view in range(regime.epochs if changing else 1):
+            lacking = [teacher for teacher in teachers if _lacks(teacher, view, data)]
             for batch in data.train_pass(view, device) if lacking else ():
                 ready = laid_out(mix(batch, regime, info.num_classes, seed), layout)
                 for teacher in lacking:
                     teacher.answer(ready)
+            for teacher in lacking:
+                teacher.finish_pass()
 
 
-def _lacks(cache: AnswerCache | None, view: int) -> bool:
-    return cache is not None and cache.holds(view) and cache.missing(view) > 0
+def _lacks(teacher: Teacher, view: int, data: DataModule) -> bool:
+    """Tell whether training will ask what is not kept; it may leave out a last lone sample."""
+    cache = teacher.cache
+    if cache is None or not cache.holds(view):
+        return False
+    left_out = max(0, cache.num_samples - data.batch_size * len(data.train_dataloader()))
+    return cache.missing(view) > left_out

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.contracts import Batch, Output
+from distill_lab.data.placement import moved
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.knowledge.taps import forward_with_taps
 from distill_lab.models.folded import folded
@@ -15,8 +16,9 @@ class Teacher:
     """Eval mode, no gradient, batch norm folded; not a module, so nothing trains or keeps it.
 
     The network always runs on `batch_size` rows, a shorter batch being filled up: how the numbers
-    of a row are rounded depends on the shape of the batch but not on the place in it. So an answer
-    is the same, bit by bit, in whichever batch it is asked for, and can be kept.
+    of a row are rounded depends on the shape of the batch but, for nearly all layers, not on the
+    place in it (see docs/cache.md). So an answer is the same, bit by bit, in whichever batch it is
+    asked for, and can be kept.
 
     Args:
         net: the network; its parameters no longer require gradients.
@@ -42,33 +44,41 @@ class Teacher:
         self.net.to(device).to(memory_format=memory_format)
 
     def answer(self, batch: Batch) -> Output:
-        """Return logits and features, float32, about a batch of one view.
+        """Return logits and features, float32.
 
         Raises:
-            ValueError: the batch has several views, or the cache cannot hold a value.
+            ValueError: the cache cannot hold a value.
         """
         if self.cache is None:
             return self._ask(batch.inputs)
         view = int(batch.view[0])
-        if not bool((batch.view == view).all()):
-            raise ValueError("view: must be the same for all samples of a batch.")
         if not self.cache.holds(view):
+            self.cache.num_computed += len(batch.index)
             return self._ask(batch.inputs)
-        kept, known = self.cache.read(batch.index, view)
-        if not bool(known.any()):
-            kept = self.cache.write(batch.index, view, self._ask(batch.inputs))
-        elif not bool(known.all()):
-            self._complete(batch, view, kept, ~known)
-        return _moved(kept, batch.inputs.device)
+        kept = self.cache.read(batch.index, view)
+        if kept is None:
+            answers = self.cache.write(batch.index, view, self._ask(batch.inputs))
+        else:
+            answers = self._completed(batch, view, *kept)
+        return answers if batch.inputs.is_cpu else _moved(answers, batch.inputs.device)
 
-    def _complete(self, batch: Batch, view: int, kept: Output, missing: Tensor) -> None:
+    def finish_pass(self) -> None:
+        """Write what the cache still holds back, at an epoch's end."""
+        if self.cache is not None:
+            self.cache.finish_pass()
+
+    def _completed(self, batch: Batch, view: int, kept: Output, known: Tensor) -> Output:
         """Ask about the missing rows, keep the answers and put them among the kept ones."""
         assert self.cache is not None  # callers have checked
+        if bool(known.all()):
+            return kept
+        missing = ~known
         asked = self._ask(batch.inputs[missing.to(batch.inputs.device)])
         answers = self.cache.write(batch.index[missing], view, asked)
         kept.logits[missing] = answers.logits
         for tap, feature in answers.features.items():
             kept.features[tap][missing] = feature
+        return kept
 
     def _ask(self, inputs: Tensor) -> Output:
         """Run the network; outside of inference mode the answers are plain constants again."""
@@ -86,7 +96,5 @@ class Teacher:
 
 
 def _moved(output: Output, device: torch.device) -> Output:
-    if device.type == "cpu":
-        return output
-    features = {tap: value.to(device, non_blocking=True) for tap, value in output.features.items()}
-    return Output(output.logits.to(device, non_blocking=True), features)
+    features = {tap: moved(value, device) for tap, value in output.features.items()}
+    return Output(moved(output.logits, device), features)
