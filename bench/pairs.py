@@ -29,7 +29,7 @@ RATIOS = (
     ("ours_uncached", "torchdistill"),
     ("ours_filling", "ours_uncached"),
 )
-NUM_REPEATS = 7
+NUM_REPEATS = 5
 
 
 def measure(quick: bool) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,8 +14,9 @@ TEMPERATURES = (1, 2, 3, 4, 6, 8, 12, 16)
 COUNTS = (1, 2, 4, 8)
 PARALLEL_COUNTS = (2, 4, 8)
 PARALLEL = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+SMALL = ["regime.epochs=200"]
+"""A small job: 13 seconds. Workers need 4 to start, which jobs of 4 seconds would not pay for."""
 QUICK = ["data=fake", "regime.epochs=2", "selection.regime.epochs=2"]
-NUM_REPEATS = 3  # of the parallel sweeps; a sweep takes tens of seconds
 
 
 def measure_sweep(quick: bool) -> dict[str, Any]:
@@ -48,26 +48,22 @@ def measure_parallel(quick: bool) -> dict[str, Any]:
     """Time sweeps over seeds, one job after another and two at once.
 
     Returns:
-        Median seconds of 2, 4 and 8 jobs either way, all repeats, and the ratio of 8 jobs.
+        Seconds of 2, 4 and 8 jobs either way, and the ratio of 8 jobs.
     """
-    short = QUICK if quick else []
+    short = QUICK if quick else SMALL
     counts = PARALLEL_COUNTS[:1] if quick else PARALLEL_COUNTS
-    serial: dict[str, list[float]] = {str(count): [] for count in counts}
-    parallel: dict[str, list[float]] = {str(count): [] for count in counts}
+    serial, parallel = {}, {}
     for count in counts:
-        repeats = NUM_REPEATS if count == PARALLEL_COUNTS[-1] else 1
         request = ["-m", _values("seed", range(count)), *short]
-        for _ in range(repeats):
-            serial[str(count)].append(_fresh(request))
-            parallel[str(count)].append(_fresh([*request, *PARALLEL]))
-            print(f"  {count} jobs: serial {serial[str(count)][-1]:.1f} s, ", end="")
-            print(f"two at once {parallel[str(count)][-1]:.1f} s", flush=True)
+        serial[str(count)] = _fresh(request)
+        parallel[str(count)] = _fresh([*request, *PARALLEL])
+        print(f"  {count} jobs: serial {serial[str(count)]:.1f} s, ", end="")
+        print(f"two at once {parallel[str(count)]:.1f} s", flush=True)
     largest = str(counts[-1])
     return {
-        "serial_seconds": {count: median(values) for count, values in serial.items()},
-        "parallel_seconds": {count: median(values) for count, values in parallel.items()},
-        "repeats": {"serial": serial, "parallel": parallel},
-        "parallel_to_serial": median(parallel[largest]) / median(serial[largest]),
+        "serial_seconds": serial,
+        "parallel_seconds": parallel,
+        "parallel_to_serial": parallel[largest] / serial[largest],
     }
 
 

@@ -152,9 +152,8 @@ def _parallel(results: dict[str, Any]) -> str:
         both = parallel["parallel_seconds"][count]
         rows.append([count, f"{serial:.1f}", f"{both:.1f}", f"{both / serial:.2f}"])
     shown = table(["jobs", "one at a time, seconds", "two at once, seconds", "ratio"], rows)
-    repeats = len(next(reversed(parallel["repeats"]["parallel"].values())))
     more = _more("further job, two at once,", parallel["parallel_seconds"])
-    return f"{shown}{more}The last row is the median of {repeats}.\n"
+    return f"{shown}{more}"
 
 
 def _more(what: str, seconds: dict[str, float]) -> str:

@@ -185,3 +185,10 @@ def test_no_secret_is_in_a_name_or_tag(calls):
     [(_, _, name, tags, _)] = calls
     assert tags == {"overrides": "tracking.uri=postgresql://***@host/db"}
     assert name == "uri=postgresql://***@host/db"
+
+
+def test_half_precision_that_only_a_gpu_has_is_refused_before_a_run_is_made(workdir):
+    request = ["data=fake", "hardware.precision=16-mixed"]
+    with pytest.raises(ConfigError, match=r"hardware.precision: 16-mixed needs a GPU; use bf16"):
+        run_job(checked(request), request)
+    assert list(workdir.iterdir()) == []

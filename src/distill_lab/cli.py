@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
 from distill_lab.naming import LOOK
-from distill_lab.workers import Terminated, be_quiet, sigterm_raises
+from distill_lab.parallel import Terminated, be_quiet, sigterm_raises
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done

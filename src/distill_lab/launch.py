@@ -150,14 +150,11 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
         overrides: it was made from; they are what a proposal is added to.
         name: of the run in MLflow; None: from the config, or made of the overrides, and printed.
     """
-    import torch
-
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.refine import refine
     from distill_lab.tracking.store import Store
 
-    if parts.hardware.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
+    _require_gpu_where_asked(parts)
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     tags = {"overrides": without_secret(" ".join(overrides))}
@@ -175,6 +172,16 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     if registered is not None and tracking.sweep_run_id is None:
         done.model = store.register(done.report.model, registered)
     return done
+
+
+def _require_gpu_where_asked(parts: Parts) -> None:
+    import torch
+
+    hardware, seen = parts.hardware, torch.cuda.is_available()
+    if hardware.accelerator == "gpu" and not seen:
+        raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
+    if hardware.precision == "16-mixed" and (hardware.accelerator == "cpu" or not seen):
+        raise ConfigError(["hardware.precision: 16-mixed needs a GPU; use bf16-mixed or 32-true."])
 
 
 def registry_name(parts: Parts) -> str | None:

@@ -17,7 +17,7 @@ from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError, without_secret
 from distill_lab.launch import checked, registry_name, run_job
 from distill_lab.naming import LOOK, short_key, short_name, split_override
-from distill_lab.workers import in_worker, stopped_with_this_process, under_name, work
+from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
 
 JOBS = "jobs.json"
 THREADS = "hardware.threads"

@@ -8,8 +8,9 @@ from dataclasses import FrozenInstanceError
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from mlflow import MlflowException
+from mlflow import MlflowClient, MlflowException
 from safetensors.torch import load_file
+from sqlalchemy.exc import IntegrityError
 from torch import nn
 
 from distill_lab.tracking import run as run_module
@@ -164,3 +165,19 @@ def test_the_dataset_is_an_input_of_the_run(store):
     [given] = record(store, run).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("digits", "f" * 8)
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_two_jobs_may_record_one_dataset_at_the_same_moment(store, monkeypatch):
+    """The second of them is refused by the database once, as the first has just made the row."""
+    original, calls = MlflowClient.log_inputs, []
+
+    def refused_once(self, run_id, datasets):
+        calls.append(run_id)
+        if len(calls) == 1:
+            raise IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
+        return original(self, run_id, datasets)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", refused_once)
+    with store.start("run", {}) as run:
+        run.log_dataset("digits", "f" * 64, "distill_lab.data.digits.Digits", "training")
+    assert len(record(store, run).inputs.dataset_inputs) == 1

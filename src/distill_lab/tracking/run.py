@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from safetensors.torch import save_file
+from sqlalchemy.exc import SQLAlchemyError
 
 from distill_lab.errors import without_secret
 from distill_lab.picture import png
@@ -124,8 +126,12 @@ class TrackedRun:
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Record a dataset as the run's input."""
         dataset = Dataset(name, digest[:8], "local", source)  # as long as MLflow's own digests
-        tag = InputTag("mlflow.data.context", context)
-        self.client.log_inputs(self.id, [DatasetInput(dataset, [tag])])
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+        try:
+            self.client.log_inputs(self.id, inputs)
+        except (MlflowException, SQLAlchemyError):
+            # Another job recorded the same dataset at the same moment; now it is there.
+            self.client.log_inputs(self.id, inputs)
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from distill_lab import workers
-from distill_lab.workers import (
+from distill_lab import parallel
+from distill_lab.parallel import (
     Prefixed,
     Terminated,
     in_worker,
@@ -29,9 +29,9 @@ def _handlers_as_before() -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a new process
-    workers._STOP.clear()
+    parallel._STOP.clear()
     yield
-    workers._STOP.clear()
+    parallel._STOP.clear()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -40,7 +40,7 @@ def _handlers_as_before() -> Iterator[None]:
 def ended(monkeypatch):
     """Counts how often the pool of workers was shut down."""
     calls = []
-    monkeypatch.setattr(workers, "_end_workers", lambda: calls.append("ended"))
+    monkeypatch.setattr(parallel, "_end_workers", lambda: calls.append("ended"))
     return calls
 
 
@@ -87,7 +87,7 @@ def test_this_process_is_no_worker():
     [(True, "seed=1: 5 train      done\n"), (False, "\nseed=1\n  5 train      done\n")],
 )
 def test_a_worker_puts_the_name_of_its_job_before_each_line(capsys, monkeypatch, worker, said):
-    monkeypatch.setattr(workers, "in_worker", lambda: worker)
+    monkeypatch.setattr(parallel, "in_worker", lambda: worker)
     with under_name("seed=1"):
         print("  5 train      done")
     assert capsys.readouterr().out == said
@@ -175,7 +175,7 @@ def test_the_second_ctrl_c_does_not_wait(told, ended):
 
 
 def test_a_worker_that_does_not_stop_is_told_again(told, ended, monkeypatch):
-    monkeypatch.setattr(workers, "SECONDS_TO_CLOSE", 0.001)
+    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.001)
 
     def launch():
         with stopped_with_this_process():
