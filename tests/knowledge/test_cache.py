@@ -118,8 +118,8 @@ def test_answers_kept_in_another_form_are_not_read(cache_of, change):
 
 
 def test_no_more_answers_wait_than_there_is_room_for(cache_of, monkeypatch):
-    cache = cache_of()
     monkeypatch.setattr("distill_lab.knowledge.cache.WAITING_BYTES", 3 * (8 + 24))
+    cache = cache_of()
     lacking = []
     for number in range(9):
         cache.write(torch.tensor([number]), 0, answers(1))

@@ -70,6 +70,7 @@ class AnswerCache:
         self._usable = True
         self._waiting: list[tuple[Tensor, Output]] = []
         self._num_waiting = 0
+        self._may_wait = WAITING_BYTES * num_samples // self.view_bytes
 
     def holds(self, view: int) -> bool:
         """Tell whether answers about this view are to be kept."""
@@ -110,7 +111,7 @@ class AnswerCache:
         if stored.files:
             self._waiting.append((index, answers))
             self._num_waiting += len(index)
-            if self._num_waiting * self.view_bytes > WAITING_BYTES * self.num_samples:
+            if self._num_waiting > self._may_wait:
                 self._store()
         if all(packing.is_exact for packing in self._packings.values()):
             return answers
