@@ -72,11 +72,15 @@ def measure_size(
         order = torch.arange(num_samples)
         written = cache()
         write = _pass_seconds(
-            order, lambda index: written.write(index, 0, Output(answers[: len(index)]))
+            order,
+            lambda index: written.write(index, 0, Output(answers[: len(index)])),
+            written.finish_pass,
         )
         read = _pass_seconds(
             order[torch.randperm(num_samples)], lambda index: written.read(index, 0)
         )
+        if written.num_read != num_samples:
+            raise RuntimeError(f"{written.num_read} answers of {num_samples} could be read.")
         row = {
             "num_samples": num_samples,
             "num_classes": num_classes,
@@ -89,10 +93,15 @@ def measure_size(
     return row
 
 
-def _pass_seconds(order: torch.Tensor, do: Callable[[torch.Tensor], Any]) -> float:
+def _pass_seconds(
+    order: torch.Tensor,
+    do: Callable[[torch.Tensor], Any],
+    finish: Callable[[], None] = lambda: None,
+) -> float:
     start = perf_counter()
     for index in order.split(BATCH_SIZE):
         do(index)
+    finish()
     return perf_counter() - start
 
 
@@ -131,6 +140,8 @@ def _epoch_seconds(parts: Parts, num_samples: int, num_classes: int, cache: Answ
             title,
             lambda row, epoch: None,
         )
+    if cache.num_computed:
+        raise RuntimeError(f"{cache.num_computed} answers were computed, none should be.")
     return median(trainee.clock.seconds[1:])
 
 

@@ -117,6 +117,28 @@ def test_answers_kept_in_another_form_are_not_read(cache_of, change):
     assert other.read(torch.arange(N), 0) is None
 
 
+@pytest.mark.parametrize("whole_bytes", [0, 2**20])
+def test_a_whole_view_is_read_alike_at_once_and_row_by_row(cache_of, monkeypatch, whole_bytes):
+    monkeypatch.setattr("distill_lab.knowledge.cache.WHOLE_BYTES", whole_bytes)
+    said = answers(N, features=SHAPES)
+    keep(cache_of(SHAPES), torch.arange(N), 0, said)
+    cache = cache_of(SHAPES)
+    index = torch.tensor([3, 11, 0])
+    kept, known = cache.read(index, 0)
+    assert (known is None) == (whole_bytes > 0)
+    assert torch.equal(kept.logits, said.logits[index])
+    assert all(torch.equal(kept.features[tap], said.features[tap][index]) for tap in SHAPES)
+    assert cache.num_read == 3
+
+
+def test_a_view_that_does_not_change_is_read_as_a_whole_from_the_second_pass_on(cache_of):
+    cache, said = cache_of(changing=False), answers(N)
+    keep(cache, torch.arange(N), 0, said)
+    kept, known = cache.read(torch.tensor([5]), 7)
+    assert known is None
+    assert torch.equal(kept.logits, said.logits[[5]])
+
+
 def test_no_more_answers_wait_than_there_is_room_for(cache_of, monkeypatch):
     monkeypatch.setattr("distill_lab.knowledge.cache.WAITING_BYTES", 3 * (8 + 24))
     cache = cache_of()

@@ -19,6 +19,8 @@ from distill_lab.settings import Cache
 logger = logging.getLogger(__name__)
 
 CHUNK = 2**14  # rows that are looked through at once
+WHOLE_BYTES = 2**26
+"""Of a view that is read as a whole when it is opened; step by step takes several times as long."""
 WAITING_BYTES = 2**22
 """Of answers that wait to be written together, which takes a fraction of the time."""
 LOGITS = "logits"
@@ -67,6 +69,7 @@ class AnswerCache:
         for tap, shape in self._shapes.items():
             self._packings[f"tap_{tap}"] = AllValues(math.prod(shape), settings.dtype)
         self._open = (-1, StoredView({}))  # number of the view, and its files
+        self._whole: Output | None = None  # all answers about the open view, if all are known
         self._usable = True
         self._waiting: list[tuple[Tensor, Output]] = []
         self._num_waiting = 0
@@ -76,7 +79,7 @@ class AnswerCache:
         """Tell whether answers about this view are to be kept."""
         return self._limit is None or self._stored(view) < self._limit
 
-    def read(self, index: Tensor, view: int) -> tuple[Output, Tensor] | None:
+    def read(self, index: Tensor, view: int) -> tuple[Output, Tensor | None] | None:
         """Return the answers that are kept.
 
         Args:
@@ -84,16 +87,20 @@ class AnswerCache:
             view: one that the cache `holds`.
 
         Returns:
-            Answers for all B, of any content where unknown, and (B,) bool, which are known. None
-            where none is.
+            Answers for all B, of any content where unknown, and (B,) bool, which are known, or None
+            for all. None where none is.
         """
-        found = self._view(view).read(index.numpy())
+        stored = self._view(view)
+        if self._whole is not None:
+            self.num_read += len(index)
+            features = {tap: value[index] for tap, value in self._whole.features.items()}
+            return Output(self._whole.logits[index], features), None
+        found = stored.read(index.numpy())
         if found is None:
             return None
         rows, known = found
         self.num_read += int(np.count_nonzero(known))
-        values = {part: self._packings[part].unpack(packed) for part, packed in rows.items()}
-        return self._output(values), torch.from_numpy(known)
+        return self._unpacked(rows), torch.from_numpy(known)
 
     def write(self, index: Tensor, view: int, answers: Output) -> Output:
         """Keep answers and return them as they will be read once the pass is finished.
@@ -115,13 +122,14 @@ class AnswerCache:
                 self._store()
         if all(packing.is_exact for packing in self._packings.values()):
             return answers
-        rows = self._packed(answers)
-        return self._output({part: self._packings[part].unpack(rows[part]) for part in rows})
+        return self._unpacked(self._packed(answers))
 
     def finish_pass(self) -> None:
         """Write what still waits to be written, at the end of a pass over the samples."""
         self._store()
         self._open[1].finish_pass()
+        if not self.changing:  # the next pass will read this view again
+            self._whole = self._all_of(self._open[1])
 
     def _store(self) -> None:
         if not self._waiting:
@@ -172,7 +180,15 @@ class AnswerCache:
             self.finish_pass()
             self._open = (-1, StoredView({}))  # unmap the last view before the next
             self._open = (stored, StoredView(self._files(stored)))
+            self._whole = self._all_of(self._open[1])
         return self._open[1]
+
+    def _all_of(self, view: StoredView) -> Output | None:
+        """Return all answers of a view; None where one is unknown or they take too much memory."""
+        if self.view_bytes > WHOLE_BYTES:
+            return None
+        found = view.read(np.arange(self.num_samples))
+        return self._unpacked(found[0]) if found is not None and found[1].all() else None
 
     def _files(self, stored: int) -> dict[str, RowFile]:
         try:
@@ -192,7 +208,8 @@ class AnswerCache:
         path = self.folder / f"{part}.{packing.form}.view_{view:04}.rows"
         return RowFile(path, self.num_samples, packing.row_bytes, salt)
 
-    def _output(self, values: dict[str, Tensor]) -> Output:
+    def _unpacked(self, rows: Rows) -> Output:
+        values = {part: packing.unpack(rows[part]) for part, packing in self._packings.items()}
         features = {
             tap: values[f"tap_{tap}"].view(-1, *shape) for tap, shape in self._shapes.items()
         }

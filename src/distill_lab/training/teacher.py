@@ -67,10 +67,10 @@ class Teacher:
         if self.cache is not None:
             self.cache.finish_pass()
 
-    def _completed(self, batch: Batch, view: int, kept: Output, known: Tensor) -> Output:
+    def _completed(self, batch: Batch, view: int, kept: Output, known: Tensor | None) -> Output:
         """Ask about the missing rows, keep the answers and put them among the kept ones."""
         assert self.cache is not None  # callers have checked
-        if bool(known.all()):
+        if known is None or bool(known.all()):
             return kept
         missing = ~known
         asked = self._ask(batch.inputs[missing.to(batch.inputs.device)])
