@@ -17,7 +17,7 @@ import torch
 
 from bench.serve import serve, settle
 from bench.task import NUM_THREADS
-from distill_lab.contracts import Parts
+from distill_lab.contracts import DataInfo, Parts
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.launch import checked
 from distill_lab.training.connect import connected_objective
@@ -56,6 +56,28 @@ class Timed(Distiller):
     def configure_callbacks(self) -> list[pl.Callback]:
         """Hand over the clock."""
         return [self.clock]
+
+
+def timed(parts: Parts, info: DataInfo, num_samples: int, cache: AnswerCache | None) -> Timed:
+    """Make the module of stage 5, a new student of a new teacher, with a clock of its own."""
+    torch.manual_seed(parts.seed)
+    teacher, student = parts.teachers[0].make_network(info), parts.students[0].make_network(info)
+    objective = connected_objective(
+        parts.loss, student, [teacher], info.input_shape, num_samples, parts.seed
+    )
+    temperature = parts.temperature.make()
+    trainee = Timed(
+        student,
+        [teacher],
+        objective,
+        temperature,
+        parts.regime,
+        info.num_classes,
+        parts.seed,
+        [cache],
+    )
+    trainee.clock = EpochClock()
+    return trainee
 
 
 class Ours:
@@ -106,23 +128,7 @@ class Ours:
     def train(self, cache: AnswerCache | None) -> float:
         """Train a new student of a new teacher; return images per second of the last epoch."""
         parts, info = self.parts, self.parts.data.info
-        torch.manual_seed(parts.seed)
-        teacher = parts.teachers[0].make_network(info)
-        student = parts.students[0].make_network(info)
-        objective = connected_objective(
-            parts.loss, student, [teacher], info.input_shape, self.num_images, parts.seed
-        )
-        trainee = Timed(
-            student,
-            [teacher],
-            objective,
-            parts.temperature.make(),
-            parts.regime,
-            info.num_classes,
-            parts.seed,
-            [cache],
-        )
-        trainee.clock = EpochClock()
+        trainee = timed(parts, info, self.num_images, cache)
         fit(
             trainee,
             info,

@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
-from bench.ours import EpochClock, Timed
+from bench.ours import timed
 from bench.task import NUM_THREADS
 from bench.workers import SCRATCH
 from distill_lab.contracts import Arrays, DataInfo, Output, Parts, Splits
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.launch import checked
-from distill_lab.training.connect import connected_objective
 from distill_lab.training.fit import fit
 
 BATCH_SIZE = 128
@@ -112,21 +111,7 @@ def _epoch_seconds(parts: Parts, num_samples: int, num_classes: int, cache: Answ
     targets = torch.arange(num_samples) % num_classes
     train = Arrays(torch.rand(num_samples, *INPUT_SHAPE), targets)
     few = Arrays(train.inputs[:BATCH_SIZE], targets[:BATCH_SIZE])
-    teacher, student = parts.teachers[0].make_network(info), parts.students[0].make_network(info)
-    objective = connected_objective(
-        parts.loss, student, [teacher], INPUT_SHAPE, num_samples, parts.seed
-    )
-    trainee = Timed(
-        student,
-        [teacher],
-        objective,
-        parts.temperature.make(),
-        parts.regime,
-        num_classes,
-        parts.seed,
-        [cache],
-    )
-    trainee.clock = EpochClock()
+    trainee = timed(parts, info, num_samples, cache)
     splits = Splits(train, few, few)
     title = f"{num_samples} samples, {num_classes} classes"
     with redirect_stderr(StringIO()):  # the bar

@@ -52,8 +52,8 @@ def test_training_finds_every_answer_and_has_the_uncached_curve(
     def curve(caches):
         objective = Objective({"ce": CE(0.1), "kd": KD(0.9)})
         distiller = Distiller(net_of(), [net], objective, Constant(4.0), asked, 3, 5, caches)
-        log = lambda row, epoch: None  # noqa: E731
-        return fit(distiller, info, splits, asked, machine, 5, "a test", log).curve
+        title = "a test"
+        return fit(distiller, info, splits, asked, machine, 5, title, lambda row, epoch: None).curve
 
     cache = cache_of()
     assert curve([cache]) == curve([])

@@ -128,7 +128,7 @@ class AnswerCache:
         """Write what still waits to be written, at the end of a pass over the samples."""
         self._store()
         self._open[1].finish_pass()
-        if not self.changing:  # the next pass will read this view again
+        if not self.changing and self._whole is None:  # the next pass reads this view again
             self._whole = self._all_of(self._open[1])
 
     def _store(self) -> None:
