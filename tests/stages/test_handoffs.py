@@ -80,7 +80,7 @@ def test_metrics_and_verdict_are_of_the_same_comparison():
         return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
 
     rows = [row(TEACHER, 0.8, 100, 0), row(CONTROL, 0.7, 25, 0), row(DISTILLED, 0.72, 25, 0)]
-    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1").metrics
+    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5).metrics
     assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
     assert metrics["test/gain_over_control"] == pytest.approx(0.02)
     assert metrics["cost/parameters_saved"] == pytest.approx(0.75)

@@ -256,6 +256,24 @@ def test_channels_last_reaches_the_network_and_is_undone_afterwards(regime, trai
     assert all(parameter.is_contiguous() for parameter in net.parameters())
 
 
+@pytest.mark.parametrize(("channels", "last"), [(4, False), (15, False), (16, True)])
+def test_a_strided_1x1_convolution_of_few_channels_is_not_trained_channels_last(
+    regime, train_on, colour, channels, last
+):
+    # Its gradient in that layout overran its memory and ended the process.
+    wide = nn.Conv2d(3, channels, 3)
+    narrow = nn.Conv2d(channels, 16, 1, stride=2)
+    net = nn.Sequential(wide, narrow, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3))
+    layouts = []
+    net.register_forward_pre_hook(
+        lambda module, inputs: layouts.append(
+            inputs[0].is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    train_on(Supervised(net, regime(epochs=1), 3, seed=0), colour, channels_last=True)
+    assert set(layouts) == {last}
+
+
 def test_channels_last_does_nothing_to_a_network_without_images(net_of, regime, train_on):
     plain, laid_out = (
         train_on(Supervised(net_of(), regime(), 3, seed=0), channels_last=last).net.state_dict()

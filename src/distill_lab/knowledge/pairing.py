@@ -10,8 +10,11 @@ def propose_pairs(
 ) -> list[tuple[str, str, float]]:
     """Pair every student tap with a teacher tap, never going back in depth.
 
-    Among all assignments in which a deeper student tap has the same or a deeper teacher tap, the
-    one with the largest sum of CKA; of equal ones that with the shallower teacher taps.
+    Among all assignments in which a deeper student tap has a deeper teacher tap, the one with the
+    largest sum of CKA; of equal ones that with the shallower teacher taps. Student taps share a
+    teacher tap only where there are more of them than of the teacher's: otherwise a student that
+    has hardly learnt, whose layers are all like its input, would have them all paired with the
+    teacher's first.
 
     Args:
         cka: (number of student taps, number of teacher taps).
@@ -30,7 +33,12 @@ def propose_pairs(
             f"{len(teacher_taps)}) and not empty, got {tuple(cka.shape)}."
         )
     values = cka.tolist()
-    columns = _monotone_assignment(values)
+    spare = len(teacher_taps) - len(student_taps)
+    if spare < 0:
+        columns = _monotone_assignment(values)
+    else:  # column n + m of row n is the m-th that leaves one for each row before and after
+        windows = [row[n : n + spare + 1] for n, row in enumerate(values)]
+        columns = [n + m for n, m in enumerate(_monotone_assignment(windows))]
     return [
         (name, teacher_taps[column], row[column])
         for name, row, column in zip(student_taps, values, columns, strict=True)

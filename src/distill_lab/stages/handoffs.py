@@ -285,6 +285,7 @@ class Report:
         validation_accuracy: of the distilled student; the number all choices are made on.
         validation_nll: of the distilled student, nats; decides between equal accuracies.
         model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
+        seconds_per_epoch: of the distillation, validation included.
     """
 
     rows: list[Row]
@@ -293,6 +294,7 @@ class Report:
     validation_accuracy: float
     validation_nll: float
     model: str
+    seconds_per_epoch: float
 
     @property
     def headline(self) -> str:
@@ -327,6 +329,7 @@ class Report:
             "cost/latency_ms": student.cost.latency_ms,
             "cost/compute_saved": compared.compute_saved,
             "cost/parameters_saved": 1 - compared.parameters_fraction,
+            "cost/seconds_per_epoch": self.seconds_per_epoch,
         }
 
 

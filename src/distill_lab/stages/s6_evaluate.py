@@ -62,7 +62,8 @@ def run(
     verdict = judge(rows, parts.evaluation)
     proposals = propose(Evidence(parts, teacher, knowledge, design, loss, student, control))
     model = _hand_out(context, measured[-1].net)
-    report = Report(rows, verdict, proposals, student.scores.accuracy, student.scores.nll, model)
+    scores, seconds = student.scores, student.seconds / student.epochs
+    report = Report(rows, verdict, proposals, scores.accuracy, scores.nll, model, seconds)
     _log(context, report, measured, design, loss)
     return report
 

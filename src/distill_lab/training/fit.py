@@ -72,7 +72,7 @@ def fit(
     data = data_module(info, splits, regime, seed)
     trainer = _trainer(regime.epochs, hardware, [keep, SendCurve(log), Bar(title)])
     start = perf_counter()
-    _lay_out(trainee, memory_format(hardware))
+    _lay_out(trainee, _layout(trainee, hardware))
     networks = trainee.networks if hardware.compile else []
     with compiled(networks, trainer.strategy.root_device):
         _train(trainer, trainee, data)
@@ -98,6 +98,19 @@ def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> Da
 def memory_format(hardware: Hardware) -> torch.memory_format:
     """Return the layout of images and of the weights of convolutions."""
     return torch.channels_last if hardware.channels_last else torch.contiguous_format
+
+
+def _layout(trainee: Trainee, hardware: Hardware) -> torch.memory_format:
+    """Return the layout to train in: not channels last where oneDNN would write past its memory.
+
+    The gradient of the weights of a strided 1x1 convolution does that on a CPU, below 8 channels
+    with AVX2 and below 16 with AVX-512: uxlfoundation/oneDNN, issue 6035.
+    """
+    overruns = any(
+        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) != m.stride and m.in_channels < 16
+        for m in trainee.modules()
+    )
+    return torch.contiguous_format if overruns else memory_format(hardware)
 
 
 def _require_gpu_for_fp16(hardware: Hardware) -> None:

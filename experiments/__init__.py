@@ -1,0 +1,1 @@
+"""Experiments, each a yaml; those that need code are packages."""

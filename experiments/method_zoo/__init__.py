@@ -1,0 +1,1 @@
+"""The leaderboard: every method on one pair of networks, at equal budget."""
