@@ -77,6 +77,7 @@ class DistillBatch:
         epoch: epochs trained so far, a fraction within an epoch; `int(epoch)` counts from 0.
         num_epochs: of the whole training.
         extra: what the networks say to a term's `extra_inputs`; None for other terms.
+        inputs: (B, ...) that all this was said about, for terms with a network of their own.
     """
 
     student: Output
@@ -87,6 +88,7 @@ class DistillBatch:
     epoch: float = 0.0
     num_epochs: int = 1
     extra: Extra | None = None
+    inputs: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -62,15 +62,26 @@ def give_pairs(loss: Loss) -> Loss:
     return loss
 
 
+def show_student(loss: Loss) -> None:
+    torch.manual_seed(7)
+    last = nn.Linear(CHANNELS, NUM_CLASSES)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CHANNELS), nn.ReLU(), last)
+    loss.see_student(net, ["first", "second", "third"], last)
+
+
 def batch_for(loss: Loss, num_samples: int = 6) -> DistillBatch:
     give_pairs(loss)
+    show_student(loss)
     student = output(loss, loss.needs.student, 1, num_samples)
     teacher = output(loss, loss.needs.teacher, 2, num_samples)
     torch.manual_seed(3)
     index = torch.randperm(NUM_SAMPLES)[:num_samples]
     targets = torch.arange(num_samples) % NUM_CLASSES
-    batch = DistillBatch(student, (teacher,), targets, index, 4.0, epoch=1.5, num_epochs=4)
-    extra = loss.extra_inputs(torch.randn(num_samples, 3, 8, 8))
+    inputs = torch.randn(num_samples, 3, 8, 8)
+    batch = DistillBatch(
+        student, (teacher,), targets, index, 4.0, epoch=1.5, num_epochs=4, inputs=inputs
+    )
+    extra = loss.extra_inputs(inputs)
     if extra is None:
         return batch
     answers = [output(loss, (), seed, len(extra)) for seed in (5, 6)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -54,6 +55,17 @@ class Loss(nn.Module, ABC):
     def needs(self) -> Needs:
         """The taps this loss reads; none unless overridden."""
         return Needs()
+
+    def see_student(
+        self, student: nn.Module, taps: Sequence[str], classifier: nn.Linear | None
+    ) -> None:
+        """Take from the untrained student what shapes do not tell; first of all. Default: nothing.
+
+        Args:
+            student: it is not the term's: what the term trains is a copy or a part of its own.
+            taps: of the student where none are named, from shallow to deep.
+            classifier: the layer of the student that gives the logits; None where it has none.
+        """
 
     def connect(
         self, student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...], num_samples: int

@@ -95,7 +95,8 @@ def _dry_batch(
     extra = {
         name: Extra(_says(net, asked, needs.student), further[name]) for name, asked in more.items()
     }
-    return DistillBatch(student, said, train.targets[chosen], chosen, temperature), extra
+    targets = train.targets[chosen]
+    return DistillBatch(student, said, targets, chosen, temperature, inputs=inputs), extra
 
 
 def _says(net: nn.Module, inputs: Tensor, taps: tuple[str, ...]) -> Output:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from distill_lab.contracts import Component, Shapes
-from distill_lab.knowledge.taps import default_taps, tap_shapes
+from distill_lab.knowledge.taps import classifier_of, default_taps, tap_shapes
 from distill_lab.losses.base import Loss
 from distill_lab.losses.objective import Objective
 from distill_lab.losses.pairs import PairLoss
@@ -50,8 +51,11 @@ def connected_objective(
     objective = Objective(made_terms(loss), schedules)
     student_shapes: Shapes = {}
     teacher_shapes: tuple[Shapes, ...] = tuple({} for _ in teachers)
+    layers, classifier = default_taps(student), classifier_of(student)
     for name, term in objective.losses.items():
         try:
+            with _drawn_by(seed):
+                term.see_student(student, layers, classifier)
             if isinstance(term, PairLoss) and term.auto and teachers:
                 ours, theirs = _choose(term, student, teachers, input_shape, proposed)
             else:
@@ -63,10 +67,17 @@ def connected_objective(
         student_shapes |= ours
         for known, found in zip(teacher_shapes, theirs, strict=True):
             known |= found
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _drawn_by(seed):
         objective.connect(student_shapes, teacher_shapes, num_samples)
     return objective
+
+
+@contextmanager
+def _drawn_by(seed: int) -> Iterator[None]:
+    """Let random numbers inside depend on the seed alone, and those outside not on the inside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def made_terms(loss: dict[str, Component]) -> dict[str, Loss]:

@@ -97,6 +97,7 @@ class Distiller(Trainee):
             self._used_temperature,
             self.epochs_done,
             self.regime.epochs,
+            inputs=batch.inputs,
         )
         terms = self.objective.values(asked, self._extra(batch.inputs))
         if self._balance is not None:
