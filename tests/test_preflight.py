@@ -24,6 +24,7 @@ FAKE = {
 MLP = {"dropout": 0.0, "input_dropout": 0.0, "max_norm": None}
 CNN = {"convs_per_block": 1, "kernel_size": 3, "dropout": 0.0}
 DESIGN = {
+    "reuse_classifier": False,
     "max_parameters_fraction": "auto",
     "max_macs_fraction": None,
     "max_latency_ms": None,
@@ -203,6 +204,56 @@ def test_a_tap_that_exists_is_no_problem(loss_module):
     layers = {"student_layer": "hidden.0", "teacher_layer": "classifier"}
     hint = Component(f"{loss_module}.Hint", {"weight": 1.0} | layers)
     assert problems(loss={"hint": hint}) == []
+
+
+SIMKD = {"simkd": Component("distill_lab.losses.simkd.SimKD", {"weight": 1.0, "pairs": "auto"})}
+REUSE = design(reuse_classifier=True, max_parameters_fraction=None)
+
+
+def test_a_loss_is_connected_to_the_student_as_it_is_deployed():
+    networks = {"teachers": (cnn(6, 8),), "students": (cnn(2, 4),)}
+    assert problems(**networks, loss=SIMKD, design=REUSE) == []
+    [problem] = problems(**networks, loss=SIMKD)
+    assert problem.startswith("loss.simkd: reads the projector ")
+    assert problem.endswith("Set design.reuse_classifier=true.")
+
+
+def test_a_classifier_may_be_that_of_any_teacher_of_the_grid():
+    networks = {"teachers": (cnn(6, 8), cnn(8, 16)), "students": (cnn(2, 4), cnn(4, 4))}
+    assert problems(**networks, loss=SOUND["loss"] | SIMKD, design=REUSE) == []
+
+
+def test_projector_and_classifier_count_in_the_budget():
+    # MLP of width 8 on 64 inputs and 3 classes: 547 parameters. Of width 2 with its projector:
+    # 64 * 2 + 2, 2 * 4 + 4, 4 * 8 + 8 and 8 * 3 + 3, which are 209.
+    networks = {"teachers": (mlp(8),), "students": (mlp(2),)}
+    bounds = {"max_parameters_fraction": 0.39, "reuse_classifier": True}
+    assert problems(**networks, design=design(**bounds)) == []
+    [problem] = problems(**networks, design=design(**bounds | {"max_parameters_fraction": 0.38}))
+    assert "MLP widths=[2]" in problem
+    assert "parameters 209 where at most" in problem
+
+
+def test_one_teacher_under_which_a_student_is_in_budget_is_enough():
+    bounds = design(max_parameters_fraction=0.4, reuse_classifier=True)
+    small, large = mlp(8), mlp(64)
+    assert problems(teachers=(large, small), students=(mlp(2),), design=bounds) == []
+    [problem] = problems(teachers=(small,), students=(mlp(4),), design=bounds)
+    assert problem.startswith("design: none of the 1 student candidates")
+
+
+def test_a_network_without_a_classifier_to_reuse_is_named():
+    knobs = {"patch_size": 4, "dim": 4, "depth": 1, "num_heads": 1, "mlp_ratio": 1.0}
+    knobs |= {"dropout": 0.0, "distillation_token": True}
+    deit = Component("distill_lab.models.vit.ViT", knobs)
+    [problem] = problems(students=(deit,), design=REUSE)
+    assert problem.startswith("design.reuse_classifier: ViT patch_size=4")
+    assert "without a distillation token" in problem
+
+
+def test_losses_are_connected_though_the_budget_is_not_checked():
+    found = problems(loss=SIMKD, design=design(max_parameters_fraction=0.01), budget=False)
+    assert [problem.split(":")[0] for problem in found] == ["loss.simkd"]
 
 
 def test_what_is_no_loss_or_no_network_is_refused(loss_module):

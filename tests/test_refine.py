@@ -38,7 +38,7 @@ def done(run_id, accuracy, *proposals):
         metrics={"test/accuracy": accuracy},
         proposals=[Proposal([text], "why.") for text in proposals],
     )
-    return Done(run_id, report, "", Path())
+    return Done(run_id, report, "", "", Path())
 
 
 @pytest.fixture

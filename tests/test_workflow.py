@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from distill_lab import plan, workflow
 from distill_lab.errors import RunError
@@ -355,6 +356,31 @@ def test_layers_are_chosen_in_stage_4_kept_in_the_cache_and_trained_on(here):
     train = stages["5 train"].metrics
     assert train["cache/share_read"] == 1
     assert train["train/weight/at"] == 0
+    assert set(go(*overrides).reused) == set(NAMES)
+
+
+def test_a_student_with_the_teachers_classifier_is_trained_handed_out_and_taken_again(here):
+    import mlflow
+
+    store = store_of()
+    overrides = (*CNN_STUDENT, "loss=[simkd]", "design.reuse_classifier=true")
+    done = go(*overrides)
+    stages = stages_of(store, done.run_id)
+    pairs = store.read_json(stages["4 loss"].id, "handoff.json")["pairs"]
+    assert pairs == {"simkd": [["projector", "pool:input"]]}
+    best = store.read_json(stages["1 teacher"].id, "handoff.json")["kept"][0]["weights"]
+    control, student = (
+        load_file(store.fetch(stages[stage].id, f"weights/{name}.safetensors"))
+        for stage, name in (("5 control", "control"), ("5 train", "student"))
+    )
+    teacher = load_file(store.fetch(best["run_id"], best["path"]))
+    assert torch.equal(student["classifier.weight"], teacher["classifier.weight"])
+    assert not torch.equal(control["classifier.weight"], teacher["classifier.weight"])
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    test = checked(QUICK).data.load().test
+    logits = mlflow.pyfunc.load_model(done.model).predict(test.inputs.numpy())
+    accuracy = float((logits.argmax(axis=1) == test.targets.numpy()).mean())
+    assert accuracy == pytest.approx(done.report.row(DISTILLED).scores.accuracy)
     assert set(go(*overrides).reused) == set(NAMES)
 
 

@@ -1,9 +1,9 @@
 """`python -m experiments.method_zoo [methods]`: how much each method teaches, into leaderboard.csv.
 
-A method is trained with the first seed at every weight of a small grid; the weight with the highest
-validation accuracy is trained with the other seeds. Finished stages are taken from the tracking
-store of the working directory, so what was stopped goes on where it was. The runs of a method are
-written as soon as it is done, in place of its older ones.
+A method is trained with the first seed at every weight of a small grid; the one that validation
+chooses is trained with the other seeds. Finished stages are taken from the tracking store of the
+working directory, so what was stopped goes on where it was. The runs of a method are written as
+soon as it is done, in place of its older ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 def keep(runs: list[Run]) -> None:
     """Put the runs of one method into runs.csv, and make leaderboard.csv anew."""
     others = [run for run in read_runs(HERE / "runs.csv") if run.method != runs[0].method]
-    every = sorted([*others, *runs], key=lambda run: (run.method, run.seed, run.weight))
+    every = sorted([*others, *runs], key=lambda run: (run.method, run.seed, run.multiplier))
     write(HERE / "runs.csv", every)
     write(HERE / "leaderboard.csv", leaderboard(every))
     for run in runs:

@@ -10,26 +10,27 @@ from distill_lab.errors import DistillLabError
 from distill_lab.launch import checked, run_job
 from distill_lab.parallel import be_quiet
 from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER
-from experiments.method_zoo.leaderboard import Run, best_weight
+from experiments.method_zoo.leaderboard import Run, chosen_multiplier
 from experiments.method_zoo.methods import MULTIPLIERS, SEEDS, Method
 
 COMMON = ("tracking.experiment=method_zoo", "hardware.threads=1")
 
 
 def measure(method: Method) -> list[Run]:
-    """Train at every weight with the first seed, then at the best one with the others."""
+    """Train at every weight with the first seed, then at the chosen one with the others."""
     be_quiet()
-    published = compose(method.overrides_of(None, SEEDS[0]))["loss"][method.term]["weight"]
-    runs = [train(method, published * factor, SEEDS[0]) for factor in MULTIPLIERS]
-    best = best_weight(runs)
-    return runs if best is None else [*runs, *(train(method, best, s) for s in SEEDS[1:])]
+    runs = [train(method, multiplier, SEEDS[0]) for multiplier in MULTIPLIERS]
+    chosen = chosen_multiplier(runs)
+    return runs if chosen is None else [*runs, *(train(method, chosen, s) for s in SEEDS[1:])]
 
 
-def train(method: Method, weight: float, seed: int) -> Run:
+def train(method: Method, multiplier: float, seed: int) -> Run:
     """Run the six stages for one student; a run that cannot be finished says why."""
+    published = compose(method.overrides_of(None, seed))["loss"][method.term]["weight"]
+    weight = published * multiplier
     overrides = [*method.overrides_of(weight, seed), *COMMON]
     name = f"{method.name}, weight {weight:g}, seed {seed}"
-    about = (method.name, method.experiment, method.loss, weight, seed)
+    about = (method.name, method.experiment, method.loss, multiplier, weight, seed)
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             report = run_job(checked(overrides), overrides, name).report

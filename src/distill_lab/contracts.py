@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from distill_lab.settings import (
         Cache,
+        Chain,
         Design,
         Evaluation,
         Hardware,
@@ -224,8 +225,14 @@ class Component:
         >>> Component("distill_lab.models.mlp.MLP", {"widths": [64, 32], "dropout": 0.0}).label
         'MLP widths=[64, 32]'
         """
-        knobs = " ".join(f"{key}={value}" for key, value in self.args.items() if value)
+        knobs = " ".join(f"{key}={_shown(value)}" for key, value in self.args.items() if value)
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
+
+
+def _shown(value: Any) -> Any:
+    """Show a network inside another one by its label."""
+    is_network = isinstance(value, dict) and value.keys() == {"target", "args"}
+    return f"({Component(**value).label})" if is_network else value
 
 
 def grid_labels(components: Sequence[Component]) -> list[str]:
@@ -267,6 +274,7 @@ class Parts:
     loss: dict[str, Component]
     temperature: Component
     selection: Selection
+    chain: Chain
     knowledge: Knowledge
     design: Design
     regime: Regime

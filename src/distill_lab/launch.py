@@ -10,6 +10,7 @@ from distill_lab.config.check import build, component, grid, problems, settings_
 from distill_lab.config.compose import choices, compose, composed, jobs, own_sweep
 from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
 from distill_lab.config.overrides import read
+from distill_lab.config.passes import pass_configs
 from distill_lab.config.recipes import far_from_recipes
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
@@ -39,7 +40,8 @@ def checked(overrides: Sequence[str]) -> Parts:
     found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
     found += shallow
     if not found or _needs_torch(request.composable, found):
-        found += deep_problems(config, shallow)
+        for one in [config] if shallow else pass_configs(config):
+            found += deep_problems(one, shallow)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return build(config, choices(request.composable))
@@ -97,7 +99,8 @@ def deep_problems(
         grid(config["teacher"]) if sound("teacher") else (),
         grid(config["student"]) if sound("student") else (),
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
-        settings_of(config["design"]) if budget and sound("design") else None,
+        settings_of(config["design"]) if sound("design") else None,
+        budget,
     )
 
 
@@ -117,8 +120,13 @@ NETWORKS = (
     ("architecture@teacher=cnn_teacher", "architecture@student=cnn_small"),
     ("architecture@teacher=vit_small", "architecture@student=vit_tiny"),
     ("architecture@teacher=vit_small", "architecture@student=deit_tiny"),
+    (
+        "architecture@teacher=cnn_teacher",
+        "architecture@student=cnn_small",
+        "design.reuse_classifier=true",
+    ),
 )
-"""Single networks for losses that read vectors, maps, tokens, or a distillation token."""
+"""For losses that read vectors, maps, tokens, a distillation token, or the teacher's classifier."""
 
 
 def check_everything() -> int:
@@ -165,7 +173,8 @@ def _check_choice(choice: str) -> None:
 def _networks() -> list[dict[str, Any]]:
     """Compose the teachers and students that losses are tried with."""
     configs = [compose(networks) for networks in NETWORKS]
-    return [{slot: config[slot] for slot in ("teacher", "student")} for config in configs]
+    slots = ("teacher", "student", "design")
+    return [{slot: config[slot] for slot in slots} for config in configs]
 
 
 def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
@@ -177,6 +186,7 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
         name: of the run in MLflow; None: from the config, or made of the overrides, and printed.
     """
     from distill_lab import workflow  # imports torch and MLflow
+    from distill_lab.chain import run_chain
     from distill_lab.refine import refine
     from distill_lab.tracking.store import Store
 
@@ -189,7 +199,8 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     if name is None:
         name = parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
         print(f"\n{name}")
-    done = workflow.run(parts, store, name, tags, tracking.sweep_run_id)
+    start = run_chain if parts.chain.num_passes > 1 else workflow.run
+    done = start(parts, store, name, tags, tracking.sweep_run_id)
     done.overrides = [text for text in overrides if not split_override(text)[0].startswith(ROUNDS)]
     done.proposals = list(done.report.proposals)
     if parts.evaluation.refine.rounds > 0:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from distill_lab.measure.cost import (
     peak_memory_mib,
     size_bytes,
 )
+from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.settings import Design
 from distill_lab.training.connect import connected_objective
 
@@ -33,6 +34,7 @@ def problems(
     students: tuple[Component, ...],
     loss: dict[str, Component],
     design: Design | None,
+    budget: bool = True,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
 
@@ -43,7 +45,9 @@ def problems(
         teachers: points of the teacher's grid.
         students: points of the student's grid.
         loss: term name -> loss.
-        design: the budget.
+        design: what the students become, and their budget; without it the losses are made, but
+            not connected.
+        budget: whether to hold the students against it.
 
     Returns:
         One sentence per problem, each naming its dotted key.
@@ -54,11 +58,51 @@ def problems(
     student_nets, wrong_too = _networks("student", students, info)
     found += wrong + wrong_too
     found += _problems_of_terms(loss)
-    if not found and info is not STAND_IN and teachers and students:
-        found += _problems_of_loss(loss, student_nets, teacher_nets, info)
-        if design is not None:
-            found += _problems_of_budget(design, students, student_nets, teacher_nets, info)
+    if found or info is STAND_IN or not teachers or not students or design is None:
+        return list(dict.fromkeys(found))
+    cases = [Case(max(teacher_nets, key=count_parameters), teacher_nets, student_nets)]
+    if design.reuse_classifier:
+        try:
+            cases = _reusing(teachers, students, teacher_nets, info)
+        except ValueError as error:
+            return [f"design.reuse_classifier: {error}"]
+    found += _problems_of_loss(loss, cases, info)
+    if budget:
+        found += _problems_of_budget(design, students, cases, info)
     return list(dict.fromkeys(found))
+
+
+class Case(NamedTuple):
+    """Networks that may come together.
+
+    Attributes:
+        best: the teacher that the budget refers to.
+        teachers: all of them.
+        students: as they are deployed.
+    """
+
+    best: nn.Module
+    teachers: list[nn.Module]
+    students: list[nn.Module]
+
+
+def _reusing(
+    teachers: Sequence[Component],
+    students: Sequence[Component],
+    nets: list[nn.Module],
+    info: DataInfo,
+) -> list[Case]:
+    """Let each teacher in turn be the best, whose classifier the students reuse.
+
+    Raises:
+        ValueError: a network has no classifier that can be reused or replaced.
+    """
+    cases = []
+    for teacher, net in zip(teachers, nets, strict=True):
+        with torch.device("meta"):
+            made = [with_classifier_of(teacher, student).make_network(info) for student in students]
+        cases.append(Case(net, [net, *(other for other in nets if other is not net)], made))
+    return cases
 
 
 def _made(path: str, component: Component, **extra: Any) -> tuple[Any, list[str]]:
@@ -99,9 +143,10 @@ def _problems_of_terms(loss: dict[str, Component]) -> Iterator[str]:
 
 
 def _problems_of_loss(
-    loss: dict[str, Component], students: list[nn.Module], teachers: list[nn.Module], info: DataInfo
+    loss: dict[str, Component], cases: list[Case], info: DataInfo
 ) -> Iterator[str]:
-    for student in students if loss else ():
+    pairs = [(student, case.teachers) for case in cases for student in case.students]
+    for student, teachers in pairs if loss else ():
         try:
             with torch.device("meta"):
                 connected_objective(loss, student, teachers, info.input_shape, UNKNOWN, seed=0)
@@ -110,21 +155,21 @@ def _problems_of_loss(
 
 
 def _problems_of_budget(
-    design: Design,
-    students: tuple[Component, ...],
-    nets: list[nn.Module],
-    teachers: list[nn.Module],
-    info: DataInfo,
+    design: Design, students: tuple[Component, ...], cases: list[Case], info: DataInfo
 ) -> Iterator[str]:
-    """Hold the students against the largest teacher; latency is left to stage 3."""
-    costs = {
-        label: _static_cost(net, info, design)
-        for label, net in zip(grid_labels(students), nets, strict=True)
-    }
-    largest = _static_cost(max(teachers, key=count_parameters), info, design)
-    allowed = limits(design, largest, has_grid=len(students) > 1)
-    if all(allowed.misses(cost) for cost in costs.values()):
-        yield f"design: {nearest_miss(costs, allowed)}"
+    """Hold the students against the best teacher; in one case at least one of them must pass.
+
+    Latency is left to stage 3.
+    """
+    for case in cases:
+        costs = {
+            label: _static_cost(net, info, design)
+            for label, net in zip(grid_labels(students), case.students, strict=True)
+        }
+        allowed = limits(design, _static_cost(case.best, info, design), len(students) > 1)
+        if not all(allowed.misses(cost) for cost in costs.values()):
+            return
+    yield f"design: {nearest_miss(costs, allowed)}"
 
 
 def _static_cost(net: nn.Module, info: DataInfo, design: Design) -> Cost:

@@ -100,7 +100,8 @@ class Selection:
     """Stage 1: which teachers are trained and how they are ranked.
 
     A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus
-    `cost_weight` times its MACs relative to the most expensive candidate.
+    `cost_weight` times its MACs relative to the most expensive candidate. With `from_run`, the run
+    of an earlier workflow, none is trained: the student that it distilled is the teacher.
     """
 
     regime: Regime
@@ -108,6 +109,7 @@ class Selection:
     keep: int
     ece_weight: float
     cost_weight: float
+    from_run: str | None
 
     def __post_init__(self) -> None:
         _require("seeds", self.seeds, "a list of different integers, not empty", bool(self.seeds))
@@ -115,6 +117,27 @@ class Selection:
         _positive("keep", self.keep)
         for name in ("ece_weight", "cost_weight"):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Passes through all stages one after another; each student is the teacher of the next.
+
+    First the assistants, options of the group `architecture`, are students in turn; then the
+    student itself is, `generations` times. Without assistants and with one generation there is one
+    pass, the usual run.
+    """
+
+    assistants: list[str]
+    generations: int
+
+    def __post_init__(self) -> None:
+        _positive("generations", self.generations)
+
+    @property
+    def num_passes(self) -> int:
+        """How many students are trained."""
+        return len(self.assistants) + self.generations
 
 
 @dataclass(frozen=True)
@@ -139,9 +162,11 @@ class Design:
     """Stage 3: the budget of the student and how one candidate is picked.
 
     Fractions are of the (first kept) teacher; null means no limit, "auto" 0.4 where the student
-    has a grid and no limit where the user named one student outright.
+    has a grid and no limit where the user named one student outright. With `reuse_classifier` the
+    projector and the classifier of the teacher are part of the student and of its cost.
     """
 
+    reuse_classifier: bool
     max_parameters_fraction: float | Literal["auto"] | None
     max_macs_fraction: float | None
     max_latency_ms: float | None

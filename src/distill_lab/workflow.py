@@ -21,6 +21,7 @@ from distill_lab.errors import RunError
 from distill_lab.fingerprint import fingerprint
 from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
+    HANDOFF,
     ConnectedLoss,
     Proposal,
     Report,
@@ -34,7 +35,6 @@ from distill_lab.stages.handoffs import (
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 
-HANDOFF = "handoff.json"
 UPSTREAM = "upstream"
 MODEL = "model"
 FILLED_AFTER = "4 loss"  # with cache.fill=stage_2: then it is known which layers are read
@@ -50,6 +50,7 @@ class Done:
     Attributes:
         run_id: of the workflow's run.
         report: of stage 6.
+        student_run: of the stage that trained the student, in whichever workflow that was.
         model: URI to serve the student by; a version in the registry where it is registered.
         report_path: local path of report.html.
         look: address of the runs in the MLflow UI.
@@ -60,6 +61,7 @@ class Done:
 
     run_id: str
     report: Report
+    student_run: str
     model: str
     report_path: Path
     look: str = ""
@@ -113,7 +115,8 @@ def run(
         tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}
         workflow_run.set_tags(tags)
         look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
-        return Done(workflow_run.id, report, report.model, path, look, flow.reused)
+        student_run = flow.origin["5 train"]
+        return Done(workflow_run.id, report, student_run, report.model, path, look, flow.reused)
 
 
 @cache

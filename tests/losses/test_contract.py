@@ -55,7 +55,8 @@ def output(loss: Loss, taps: tuple[str, ...], seed: int, num_samples: int) -> Ou
     return Output(logits, features, nn.Linear(CHANNELS, NUM_CLASSES))
 
 
-def give_pairs(loss: Loss) -> Loss:
+def give_layers(loss: Loss) -> Loss:
+    show_student(loss)
     if isinstance(loss, PairLoss) and loss.auto:
         pairs = [(f"{name}{loss.suffix}",) * 2 for name in ("first", "second")]
         loss.pairs = pairs if loss.choice == "all" else pairs[:1]
@@ -66,12 +67,12 @@ def show_student(loss: Loss) -> None:
     torch.manual_seed(7)
     last = nn.Linear(CHANNELS, NUM_CLASSES)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CHANNELS), nn.ReLU(), last)
+    net.aligned_taps = ("first", "first")  # as a student with the teacher's classifier has them
     loss.see_student(net, ["first", "second", "third"], last)
 
 
 def batch_for(loss: Loss, num_samples: int = 6) -> DistillBatch:
-    give_pairs(loss)
-    show_student(loss)
+    give_layers(loss)
     student = output(loss, loss.needs.student, 1, num_samples)
     teacher = output(loss, loss.needs.teacher, 2, num_samples)
     torch.manual_seed(3)
@@ -194,7 +195,7 @@ def test_value_does_not_depend_on_the_weight(name):
     given = component(name)
     heavier: Loss = replace(given, args=given.args | {"weight": 7.0}).make()
     loss, batch = make(name)
-    give_pairs(heavier)
+    give_layers(heavier)
     torch.testing.assert_close(connect(heavier, batch)(batch), loss(batch))
 
 
@@ -214,6 +215,7 @@ def test_order_of_samples_does_not_matter(name):
         targets=batch.targets[order],
         index=batch.index[order],
         extra=None,
+        inputs=batch.inputs[order],
     )
     torch.testing.assert_close(loss(permuted), loss(batch))
 
@@ -234,7 +236,7 @@ def test_a_teacher_given_twice_counts_as_one(name):
     loss, batch = make(name)
     extra = batch.extra and replace(batch.extra, teachers=batch.extra.teachers * 2)
     twice = replace(batch, teachers=batch.teachers * 2, extra=extra)
-    again = give_pairs(component(name).make())
+    again = give_layers(component(name).make())
     torch.testing.assert_close(connect(again, twice)(twice), loss(batch))
 
 

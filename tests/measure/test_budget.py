@@ -7,6 +7,7 @@ from distill_lab.measure.cost import Cost
 from distill_lab.settings import Design
 
 DESIGN = {
+    "reuse_classifier": False,
     "max_parameters_fraction": "auto",
     "max_macs_fraction": None,
     "max_latency_ms": None,

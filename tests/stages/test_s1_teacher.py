@@ -20,7 +20,7 @@ def candidate(name, accuracy, ece=0.0, macs=100):
 
 @pytest.fixture
 def selection(regime):
-    return Selection(regime(), seeds=[0], keep=1, ece_weight=0.1, cost_weight=0.01)
+    return Selection(regime(), [0], keep=1, ece_weight=0.1, cost_weight=0.01, from_run=None)
 
 
 def names(ranked):

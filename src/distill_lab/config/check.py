@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from distill_lab import settings, temperature
-from distill_lab.config.groups import ready
+from distill_lab.config.groups import options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
 from distill_lab.config.signature import Parameter, conforms, describe, signature_of
@@ -21,6 +21,7 @@ SUPPLIED = ("input_shape", "num_classes")  # given to every network by the data
 NETWORKS = ("teacher", "student")
 SETTINGS = (
     "selection",
+    "chain",
     "knowledge",
     "design",
     "regime",
@@ -65,6 +66,7 @@ def problems(config: dict[str, Any]) -> list[str]:
             *_problems_of_keep(config),
             *_problems_of_schedules(config),
             *_problems_of_dot(config),
+            *_problems_of_chain(config),
         ]
     return list(dict.fromkeys(found))
 
@@ -72,7 +74,8 @@ def problems(config: dict[str, Any]) -> list[str]:
 def _problems_of_keep(config: dict[str, Any]) -> Iterator[str]:
     """Hold the number of teachers that are kept against the number that are trained."""
     selection = config["selection"]
-    num_candidates = len(grid(config["teacher"])) * len(selection["seeds"])
+    trained = len(grid(config["teacher"])) * len(selection["seeds"])
+    num_candidates = trained if selection["from_run"] is None else 1
     if selection["keep"] > num_candidates:
         yield (
             f"selection.keep: must be <= {num_candidates}, the number of teacher candidates, "
@@ -100,6 +103,23 @@ def _problems_of_dot(config: dict[str, Any]) -> Iterator[str]:
                 f"{name}.optimizer: dot has two gradients, and 16-mixed scales one. "
                 "Set hardware.precision=bf16-mixed or 32-true."
             )
+
+
+def _problems_of_chain(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the assistants against the architectures there are, and the passes against rounds."""
+    known, chain = options("architecture"), config["chain"]
+    for name in chain["assistants"]:
+        if name not in known:
+            yield (
+                f"chain.assistants: there is no architecture {name!r}.{nearest(name, known)} "
+                f"Architectures: {', '.join(known)}."
+            )
+    rounds = config["evaluation"]["refine"]["rounds"]
+    if rounds > 0 and settings_of(chain).num_passes > 1:
+        yield (
+            f"evaluation.refine.rounds: must be 0 where there is a chain of passes, got {rounds}. "
+            "Refine its last pass by itself, with selection.from_run=<run of the pass before>."
+        )
 
 
 def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Parts:

@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
 
+HANDOFF = "handoff.json"
+"""Where a stage's run keeps what it hands on."""
+
 
 @dataclass(frozen=True)
 class Weights:

@@ -1,4 +1,7 @@
-"""Stage 1: train the candidate teachers, rank them on the validation split, keep the best."""
+"""Stage 1: train the candidate teachers, rank them on the validation split, keep the best.
+
+Or take the student of an earlier run as the teacher.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,36 @@ from dataclasses import replace
 from itertools import product
 
 from distill_lab.contracts import Component, grid_labels
+from distill_lab.errors import RunError
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
 from distill_lab.report import plots, tables
 from distill_lab.settings import Selection
 from distill_lab.stages.context import NUM_BINS, Context
-from distill_lab.stages.handoffs import Candidate, TeacherChoice
+from distill_lab.stages.handoffs import (
+    HANDOFF,
+    Candidate,
+    TeacherChoice,
+    TrainedStudent,
+    from_plain,
+)
 from distill_lab.training.supervised import Supervised
 
+TRAINED = "5 train"  # the stage that leaves a student
 LATENCY_REPEATS = 30  # timed forward passes per candidate; latency is shown, not ranked by
 
 
 def run(context: Context) -> TeacherChoice:
-    """Train every point of the teacher's grid once per seed and keep the highest scores."""
+    """Train every point of the teacher's grid once per seed and keep the highest scores.
+
+    Raises:
+        RunError: `selection.from_run` names no run that has a student.
+    """
     selection = context.parts.selection
+    if selection.from_run is not None:
+        taken = rank([_taken(context, selection.from_run)], selection)
+        _log(context, taken, {})
+        return TeacherChoice(taken, 1)
     points = list(product(context.parts.teachers, selection.seeds))
     labels = grid_labels([architecture for architecture, _ in points])
     curves: dict[str, list[float]] = {}
@@ -47,6 +66,30 @@ def rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
         for candidate in candidates
     ]
     return sorted(scored, key=lambda candidate: candidate.score, reverse=True)
+
+
+def _taken(context: Context, run_id: str) -> Candidate:
+    """Return the student that a workflow, or its stage 5, left."""
+    store = context.store
+    record = store.find(run_id)
+    inside = [] if record is None else [record, *store.children(run_id)]
+    trained = [one for one in inside if one.tags.get("stage") == TRAINED]
+    if not trained or trained[-1].status != "FINISHED":
+        raise RunError(
+            f"selection.from_run: the store has no run {run_id!r} with a distilled student. "
+            "Give the id of a finished run of all stages."
+        )
+    student = from_plain(TrainedStudent, store.read_json(trained[-1].id, HANDOFF))
+    net = context.trained_network(student)
+    return Candidate(
+        student.label,
+        student.architecture,
+        int(trained[-1].tags["seed"]),
+        student.weights,
+        student.scores,
+        measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
+        0.0,
+    )
 
 
 def _train(
@@ -84,9 +127,10 @@ def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float
     ]
     context.run.log_text(tables.csv_text(rows), "leaderboard.csv")
     context.run.log_text(tables.markdown(rows), "leaderboard.md")
-    epochs = [float(epoch + 1) for epoch in range(max(map(len, curves.values())))]
-    figure = plots.lines(epochs, curves, "Teacher candidates", "epoch", "validation accuracy")
-    context.run.log_figure(figure, "curves.png")
+    if curves:
+        epochs = [float(epoch + 1) for epoch in range(max(map(len, curves.values())))]
+        figure = plots.lines(epochs, curves, "Teacher candidates", "epoch", "validation accuracy")
+        context.run.log_figure(figure, "curves.png")
     best = ranked[0]
     context.run.log_metrics(
         {

@@ -9,6 +9,7 @@ from distill_lab.errors import RunError
 from distill_lab.knowledge.taps import default_taps
 from distill_lab.measure.budget import Limits, limits, nearest_miss
 from distill_lab.measure.cost import Cost, measure_cost
+from distill_lab.models.reused_classifier import ENCODER, with_classifier_of
 from distill_lab.report import plots, tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import KnowledgeMap, StudentDesign, TeacherChoice
@@ -29,14 +30,20 @@ class Option:
 def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> StudentDesign:
     """Filter the student's grid by the budget and pick the largest, or the best after a short run.
 
+    With `design.reuse_classifier` the candidates are what becomes of them with the projector and
+    the classifier of the best teacher.
+
     Raises:
         RunError: no candidate meets the budget; names the nearest and what it misses.
     """
     parts = context.parts
     budget = limits(parts.design, teacher.best.cost, has_grid=len(parts.students) > 1)
+    students = list(parts.students)
+    if parts.design.reuse_classifier:
+        students = [with_classifier_of(teacher.best.architecture, one) for one in students]
     options = [
         _measure(context, label, architecture, budget)
-        for label, architecture in zip(grid_labels(parts.students), parts.students, strict=True)
+        for label, architecture in zip(grid_labels(parts.students), students, strict=True)
     ]
     kept = [option for option in options if option.in_budget]
     if not kept:
@@ -50,7 +57,9 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
     options = [o for o in options if not o.in_budget] + kept
     _log(context, options, picked, teacher)
     taps = default_taps(context.new_network(picked.architecture, parts.seed))
-    pairs = [pair for pair in knowledge.pairs if pair.student in taps]
+    inside = ENCODER if parts.design.reuse_classifier else ""
+    proposed = [replace(pair, student=f"{inside}{pair.student}") for pair in knowledge.pairs]
+    pairs = [pair for pair in proposed if pair.student in taps]
     return StudentDesign(
         picked.label,
         picked.architecture,

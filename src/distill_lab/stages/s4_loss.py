@@ -13,6 +13,7 @@ from distill_lab.data.normalise import normalise
 from distill_lab.knowledge.taps import classifier_of, forward_with_taps
 from distill_lab.losses.objective import Objective
 from distill_lab.losses.pairs import PairLoss
+from distill_lab.models.reused_classifier import ReusedClassifier
 from distill_lab.report import tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
@@ -33,6 +34,8 @@ def run(context: Context, teacher: TeacherChoice, student: StudentDesign) -> Con
     parts = context.parts
     net = context.new_network(student.architecture, parts.seed)
     teachers = [context.trained_network(candidate) for candidate in teacher.kept]
+    if isinstance(net, ReusedClassifier):
+        net.reuse(teachers[0])
     shape, train = context.info.input_shape, context.splits.train
     objective = connected_objective(
         parts.loss,
@@ -106,7 +109,8 @@ def _says(net: nn.Module, inputs: Tensor, taps: tuple[str, ...]) -> Output:
 def _terms(
     objective: Objective, batch: DistillBatch, extra: dict[str, Extra], net: nn.Module
 ) -> list[Term]:
-    losses, parameters = objective.losses, list(net.parameters())
+    losses = objective.losses
+    parameters = [weight for weight in net.parameters() if weight.requires_grad]
     values = objective.values(batch, extra)
     weights = [loss.weight for loss in losses.values()]
     norms = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill_lab.models.reused_classifier import ReusedClassifier
 from distill_lab.stages.answers import open_caches, usage
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
@@ -21,6 +22,8 @@ def run(
     parts, info = context.parts, context.info
     net = context.new_network(student.architecture, parts.seed)
     teachers = [context.trained_network(candidate) for candidate in teacher.kept]
+    if isinstance(net, ReusedClassifier):
+        net.reuse(teachers[0])
     num_samples = len(context.splits.train.targets)
     objective = connected_objective(
         with_pairs(parts.loss, loss.pairs),

@@ -191,6 +191,13 @@ class Store:
         """Return a run as it stands."""
         return _summary(self.client.get_run(run_id))
 
+    def find(self, run_id: str) -> RunSummary | None:
+        """Return a run that may not be there."""
+        try:
+            return self.get(run_id)
+        except mlflow.MlflowException:
+            return None
+
     def check_model(self, model: str) -> None:
         """Check that a logged model is still there.
 
