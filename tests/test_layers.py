@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""
-SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers"}
+SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers", "candidates"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},

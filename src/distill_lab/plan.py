@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from distill_lab.contracts import Parts
 from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.stages.handoffs import (
@@ -17,8 +15,8 @@ from distill_lab.stages.handoffs import (
     TeacherChoice,
     TrainedStudent,
 )
+from distill_lab.training.device import numeric
 
-NUMERIC_HARDWARE = ("accelerator", "devices", "precision", "channels_last", "compile")
 ROUNDING = ("dtype", "top_k", "views", "features")
 """Keys of the cache that say which answers of a teacher are rounded, and how."""
 
@@ -33,6 +31,7 @@ class Stage:
         handoff: what it returns.
         reads: sections of the config that can change its result.
         after: the stages whose hand-offs it takes, in the order of `run`'s arguments.
+        shared: several processes may be at it at once; it locks what it trains itself.
     """
 
     name: str
@@ -40,10 +39,11 @@ class Stage:
     handoff: type
     reads: tuple[str, ...]
     after: tuple[str, ...] = ()
+    shared: bool = False
 
 
 STAGES = (
-    Stage("1 teacher", "s1_teacher", TeacherChoice, ("teacher", "selection")),
+    Stage("1 teacher", "s1_teacher", TeacherChoice, ("teacher", "selection"), shared=True),
     Stage(
         "2 knowledge",
         "s2_knowledge",
@@ -94,9 +94,7 @@ class Fingerprints:
 def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     """Return the fingerprints of all stages; config, data and code decide them, no result."""
     config, info = parts.config, parts.data.info
-    hardware = {key: config["hardware"][key] for key in NUMERIC_HARDWARE}
-    if hardware["accelerator"] == "auto":
-        hardware["accelerator"] = "gpu" if torch.cuda.is_available() else "cpu"
+    hardware = numeric(parts.hardware)
     result: dict[str, Fingerprints] = {}
     for stage in STAGES:
         reads = {key: _relevant(parts, key) for key in stage.reads}

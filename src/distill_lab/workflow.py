@@ -162,6 +162,9 @@ class _Flow:
 
     def obtain(self, stage: Stage) -> None:
         """Take the stage from the store, or do it; one process at a time per fingerprint."""
+        if stage.shared:
+            self._take_or_do(stage)
+            return
         lock = self.store.lock(self.fingerprints[stage.name].same_code)
         try:
             lock.acquire(timeout=0)
@@ -169,12 +172,15 @@ class _Flow:
             self.say(f"  {stage.name:<12} waits: another process is at it")
             lock.acquire()
         try:
-            if not (self.parts.reuse != "off" and self._reuse(stage)):
-                self._do(stage)
+            self._take_or_do(stage)
             if stage.name == FILLED_AFTER and self.parts.cache.fill == "stage_2":
                 self._fill_caches()
         finally:
             lock.release()
+
+    def _take_or_do(self, stage: Stage) -> None:
+        if self.parts.reuse == "off" or not self._reuse(stage):
+            self._do(stage)
 
     def _reuse(self, stage: Stage) -> bool:
         key = getattr(self.fingerprints[stage.name], self.parts.reuse)

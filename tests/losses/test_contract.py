@@ -20,7 +20,7 @@ from distill_lab.losses.pairs import PairLoss
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 SHARED = {"base", "batch_norm", "checks", "classifier", "labels", "objective", "pairs"}
-SHARED |= {"precision", "regressor", "weighting"}
+SHARED |= {"divergence", "precision", "regressor", "weighting"}
 NOT_A_TERM = {"__init__", *SHARED}
 NUM_SAMPLES = 100
 NUM_CLASSES = 5

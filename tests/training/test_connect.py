@@ -117,6 +117,10 @@ class OfMaps(OfLayers):
     axes = (4,)
 
 
+class OfClassified(OfLayers):
+    classified = ("student", "teacher")
+
+
 def of_layers(pairs="auto", kind="OfLayers") -> Component:
     return Component(f"{__name__}.{kind}", {"weight": 1.0, "pairs": pairs})
 
@@ -145,6 +149,15 @@ def test_without_a_proposal_layers_are_paired_by_depth():
 
 def test_a_proposal_that_cannot_be_read_gives_way_to_depth():
     assert pairs_of(deep(5), deep(6, 6), [("9", "9")]) == [("0", "0")]
+
+
+@pytest.mark.parametrize(("pair", "tap"), [(["0", "1"], "0"), (["1", "0"], "0")])
+def test_a_layer_that_its_networks_classifier_does_not_read_is_refused(pair, tap):
+    loss = of_layers([["1", "1"]], "OfClassified")
+    assert pairs_of(deep(5, 7), deep(6, 8), loss=loss) == [("1", "1")]
+    message = rf"^loss\.layers: pairs: '{tap}' has [56] channels.*classifier reads [78] features"
+    with pytest.raises(ValueError, match=message):
+        pairs_of(deep(5, 7), deep(6, 8), loss=of_layers([pair], "OfClassified"))
 
 
 def test_named_pairs_are_kept():

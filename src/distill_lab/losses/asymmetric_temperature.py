@@ -9,6 +9,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.precision import wide
 
@@ -53,7 +54,7 @@ def asymmetric_temperature(
     softening = torch.full_like(scaled, other_temperature).scatter_(1, labels, target_temperature)
     teacher = F.log_softmax(scaled / softening, dim=1)
     student = F.log_softmax(wide(student_logits) / student_temperature, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    divergence = kl_divergence(student, teacher).mean()
     return divergence * student_temperature**2
 
 

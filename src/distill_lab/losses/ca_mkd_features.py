@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.contracts import DistillBatch, Output, Shapes
 from distill_lab.losses.ca_mkd import confidence_weights
+from distill_lab.losses.classifier import classifier_for
 from distill_lab.losses.pairs import PairLoss, pooled, same_size
 from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import Regressor, one_each
@@ -71,6 +72,7 @@ class CAMKDFeatures(PairLoss):
     zero_at_match: ClassVar[bool] = False
     axes: ClassVar[tuple[int, ...]] = (2, 4)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
+    classified: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(self, weight: float, pairs: list[list[str]] | Literal["auto"]) -> None:
         super().__init__(weight, pairs)
@@ -94,20 +96,15 @@ class CAMKDFeatures(PairLoss):
         for number, regressor in enumerate(self.regressors):
             ((student, teacher),) = self.features(batch, number)
             ours = regressor(student)
-            logits.append(self._predicted(pooled(ours), batch.teachers[number].classifier))
+            logits.append(self._predicted(pooled(ours), batch.teachers[number]))
             ours, teacher = same_size(ours, teacher) if ours.ndim == 4 else (ours, teacher)
             projected.append(ours)
             features.append(teacher)
         return ca_mkd_features(projected, features, torch.stack(logits), batch.targets)
 
-    def _predicted(self, vectors: Tensor, classifier: nn.Linear | None) -> Tensor:
+    def _predicted(self, vectors: Tensor, teacher: Output) -> Tensor:
         """Return what the teacher's classifier says to vectors (B, D); a constant."""
-        width = classifier and classifier.in_features
-        if classifier is None or width != vectors.shape[1]:
-            raise ValueError(
-                f"pairs: the teacher's layer {self.pairs[0][1]!r} has {vectors.shape[1]} channels, "
-                f"its classifier reads {width}. Choose the layer before the classifier."
-            )
+        classifier = classifier_for(teacher, self.pairs[0][1])
         with torch.no_grad():
             weight, bias = classifier.weight, classifier.bias
             return F.linear(vectors, weight.to(vectors), None if bias is None else bias.to(vectors))

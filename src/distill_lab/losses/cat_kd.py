@@ -75,6 +75,7 @@ class CATKD(PairLoss):
 
     axes: ClassVar[tuple[int, ...]] = (4,)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
+    classified: ClassVar[tuple[str, ...]] = ("student", "teacher")
 
     def __init__(
         self, weight: float, pairs: list[list[str]] | Literal["auto"], resolution: int

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 FIRST_PARAMETER = 1.0  # before the sigmoid, as in the published code
@@ -46,8 +47,7 @@ def ctkd(student_logits: Tensor, teacher_logits: Tensor, temperature: Tensor) ->
     of_sample = wide(temperature).reshape(-1, 1)
     student = F.log_softmax(wide(student_logits) / of_sample, dim=1)
     teacher = F.log_softmax(wide(teacher_logits.detach()) / of_sample, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
-    return (divergence.sum(dim=1, keepdim=True) * of_sample.square()).mean()
+    return (kl_divergence(student, teacher) * of_sample.square()[:, 0]).mean()
 
 
 class GradientReversal(torch.autograd.Function):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.pairs import PairLoss, same_size
 from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import to_width
@@ -41,7 +42,7 @@ def cwd(student_feature: Tensor, teacher_feature: Tensor, temperature: float) ->
         raise ValueError(f"cwd: temperature must be > 0, got {temperature}.")
     maps = same_size(wide(student_feature), wide(teacher_feature.detach()))
     student, teacher = (F.log_softmax(one.flatten(2) / temperature, dim=2) for one in maps)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=2)
+    divergence = kl_divergence(student, teacher)
     return divergence.mean() * temperature**2
 
 

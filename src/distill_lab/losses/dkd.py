@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.precision import wide
 
@@ -68,7 +69,7 @@ def _decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _kl(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return kl_divergence(student, teacher).mean()
 
 
 class DKD(Loss):

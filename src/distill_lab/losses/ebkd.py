@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 
@@ -74,8 +75,7 @@ def divergences(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         raise ValueError(f"temperature must be > 0, got {temperature}.")
     student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
     teachers = F.log_softmax(wide(teacher_logits.detach()) / temperature, dim=-1)
-    each = F.kl_div(student.expand_as(teachers), teachers, reduction="none", log_target=True)
-    return each.sum(dim=-1) * temperature**2
+    return kl_divergence(student, teachers) * temperature**2
 
 
 class EBKD(Loss):

@@ -9,6 +9,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 
@@ -35,7 +36,7 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Te
         raise ValueError(f"kd: temperature must be > 0, got {temperature}.")
     student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(wide(teacher_logits.detach()) / temperature, dim=-1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return kl_divergence(student, teacher).mean() * temperature**2
 
 
 class KD(Loss):

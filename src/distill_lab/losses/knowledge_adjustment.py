@@ -12,6 +12,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.precision import wide
 
@@ -64,7 +65,7 @@ def knowledge_adjustment(
         softened = F.log_softmax(logits / temperature, dim=1)
         teacher = torch.where(wrong, _smoothed(logits, labels, correct_probability), softened)
     student = F.log_softmax(wide(student_logits) / temperature, dim=1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return kl_divergence(student, teacher).mean() * temperature**2
 
 
 def _swapped(logits: Tensor, labels: Tensor) -> Tensor:

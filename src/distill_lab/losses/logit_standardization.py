@@ -11,6 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 EPSILON = 1e-7
@@ -44,7 +45,7 @@ def logit_standardization(
         raise ValueError(f"logit_standardization: temperature must be > 0, got {temperature}.")
     student = F.log_softmax(_z_scores(wide(student_logits)) / temperature, dim=1)
     teacher = F.log_softmax(_z_scores(wide(teacher_logits.detach())) / temperature, dim=1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return kl_divergence(student, teacher).mean() * temperature**2
 
 
 def _z_scores(logits: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.checks import require_equal_lengths
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.pairs import PairLoss
 from distill_lab.losses.precision import wide
 
@@ -45,7 +46,7 @@ def minilm(student_vectors: Tensor, teacher_vectors: Tensor, num_relation_heads:
         )
     student = _log_relations(student_vectors, num_relation_heads)
     teacher = _log_relations(teacher_vectors.detach(), num_relation_heads)
-    return (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
+    return kl_divergence(student, teacher).mean()
 
 
 class MiniLM(PairLoss):

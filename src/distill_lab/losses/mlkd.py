@@ -11,6 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 
@@ -51,7 +52,7 @@ def mlkd(student_logits: Tensor, teacher_logits: Tensor, temperatures: Sequence[
 def _three_levels(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
-    instance = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    instance = kl_divergence(student, teacher).mean()
     p, q = teacher.exp(), student.exp()
     num_samples, num_classes = p.shape
     batch = (q @ q.T - p @ p.T).square().sum() / num_samples

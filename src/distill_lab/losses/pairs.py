@@ -36,6 +36,7 @@ class PairLoss(Loss, ABC):
         choice: what "auto" takes: all of the proposed pairs, the middle one, or instead the last
             layers of both networks.
         fewest: pairs it cannot work without.
+        classified: "student", "teacher": whose layers it shows to the network's own classifier.
     """
 
     axes: ClassVar[tuple[int, ...]] = (2, 3, 4)
@@ -43,6 +44,7 @@ class PairLoss(Loss, ABC):
     suffix: ClassVar[str] = ""
     choice: ClassVar[Literal["all", "middle", "last"]] = "all"
     fewest: ClassVar[int] = 1
+    classified: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, weight: float, pairs: list[list[str]] | Literal["auto"]) -> None:
         super().__init__(weight)

@@ -11,6 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.precision import wide
 
@@ -49,7 +50,7 @@ def sample_weighted_kd(
         raise ValueError(f"sample_weighted_kd: temperature must be > 0, got {temperature}.")
     student = F.log_softmax(wide(student_logits) / temperature, dim=1)
     teacher = F.log_softmax(wide(teacher_logits.detach()) / temperature, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    divergence = kl_divergence(student, teacher)
     return (_of_mean_one(sample_weights) * divergence).mean() * temperature**2
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.classifier import classifier_for
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.pairs import PairLoss
 from distill_lab.losses.precision import wide
@@ -52,13 +53,11 @@ def sdd(
     teacher = wide(teacher_logits.detach())
     right = teacher.argmax(dim=2) == class_indices(targets)[:, None]
     weights = torch.where(right == right[:, :1], 1.0, disagreement_weight)
-    divergence = F.kl_div(
+    divergence = kl_divergence(
         F.log_softmax(wide(student_logits) / temperature, dim=2),
         F.log_softmax(teacher / temperature, dim=2),
-        reduction="none",
-        log_target=True,
     )
-    return (weights.to(divergence.dtype) * divergence.sum(dim=2)).mean() * temperature**2
+    return (weights.to(divergence.dtype) * divergence).mean() * temperature**2
 
 
 class SDD(PairLoss):
@@ -76,6 +75,7 @@ class SDD(PairLoss):
 
     axes: ClassVar[tuple[int, ...]] = (4,)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
+    classified: ClassVar[tuple[str, ...]] = ("student", "teacher")
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 SMALLEST_LENGTH = 1e-12
@@ -37,7 +38,7 @@ def skd_instance(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
         raise ValueError(f"skd_instance: temperature must be > 0, got {temperature}.")
     student = F.log_softmax(wide(student_logits) / temperature, dim=1)
     teacher = F.log_softmax(wide(teacher_logits.detach()) / temperature, dim=1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return kl_divergence(student, teacher).mean()
 
 
 def skd_direction(student_logits: Tensor, teacher_logits: Tensor, tikhonov: float) -> Tensor:

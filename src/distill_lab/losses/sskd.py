@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch, Output
 from distill_lab.losses.base import Loss
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.precision import wide
 
@@ -57,12 +58,10 @@ def sskd(
     wrong = (rank > 0).sum()
     num_kept = len(rank) - wrong + (wrong * wrong_fraction).long()
     kept = rank.argsort(stable=True).argsort() < num_kept
-    divergence = F.kl_div(
+    divergence = kl_divergence(
         F.log_softmax(wide(student_scores) / temperature, dim=1),
         F.log_softmax(teacher / temperature, dim=1),
-        reduction="none",
-        log_target=True,
-    ).sum(dim=1)
+    )
     return (divergence * kept).sum() / num_kept.clamp(min=1) * temperature**2
 
 

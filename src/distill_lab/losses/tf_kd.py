@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 
@@ -55,7 +56,7 @@ def tf_kd(
     rest = (1 - correct_probability) / (num_classes - 1)
     virtual = rest + (correct_probability - rest) * labels.to(student.dtype)
     teacher = F.log_softmax(virtual / temperature, dim=1)
-    return F.kl_div(F.log_softmax(student, dim=1), teacher, reduction="batchmean", log_target=True)
+    return kl_divergence(F.log_softmax(student, dim=1), teacher).mean()
 
 
 class TfKD(Loss):

@@ -11,6 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 EPSILON = 1e-7
@@ -46,12 +47,10 @@ def wsld(
     if not temperature > 0:
         raise ValueError(f"wsld: temperature must be > 0, got {temperature}.")
     student, teacher = wide(student_logits), wide(teacher_logits.detach())
-    divergence = F.kl_div(
+    divergence = kl_divergence(
         F.log_softmax(student / temperature, dim=1),
         F.log_softmax(teacher / temperature, dim=1),
-        reduction="none",
-        log_target=True,
-    ).sum(dim=1)
+    )
     return (_weights(student.detach(), teacher, targets) * divergence).mean() * temperature**2
 
 

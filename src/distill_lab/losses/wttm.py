@@ -9,6 +9,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.precision import wide
 
 
@@ -37,7 +38,7 @@ def wttm(student_logits: Tensor, teacher_logits: Tensor, exponent: float) -> Ten
     student = F.log_softmax(wide(student_logits), dim=1)
     powers = F.log_softmax(wide(teacher_logits.detach()), dim=1) * exponent
     teacher = F.log_softmax(powers, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    divergence = kl_divergence(student, teacher)
     return (powers.logsumexp(dim=1).exp() * divergence).mean()
 
 

@@ -6,15 +6,13 @@ Or take the student of an earlier run as the teacher.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
-from distill_lab.contracts import Component, grid_labels
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import measure_cost
-from distill_lab.measure.scores import score
 from distill_lab.report import plots, tables
 from distill_lab.settings import Selection
-from distill_lab.stages.context import NUM_BINS, Context
+from distill_lab.stages.candidates import LATENCY_REPEATS, obtain, points
+from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     HANDOFF,
     Candidate,
@@ -22,10 +20,8 @@ from distill_lab.stages.handoffs import (
     TrainedStudent,
     from_plain,
 )
-from distill_lab.training.supervised import Supervised
 
 TRAINED = "5 train"  # the stage that leaves a student
-LATENCY_REPEATS = 30  # timed forward passes per candidate; latency is shown, not ranked by
 
 
 def run(context: Context) -> TeacherChoice:
@@ -36,18 +32,14 @@ def run(context: Context) -> TeacherChoice:
     """
     selection = context.parts.selection
     if selection.from_run is not None:
-        taken = rank([_taken(context, selection.from_run)], selection)
-        _log(context, taken, {})
-        return TeacherChoice(taken, 1)
-    points = list(product(context.parts.teachers, selection.seeds))
-    labels = grid_labels([architecture for architecture, _ in points])
-    curves: dict[str, list[float]] = {}
-    tried = []
-    for number, (architecture, seed) in enumerate(points):
-        title = f"teacher {number + 1}/{len(points)} {labels[number]}"
-        candidate, accuracies = _train(context, architecture, seed, number, title)
-        tried.append(replace(candidate, label=labels[number]))
-        curves[f"{labels[number]} seed={seed}"] = accuracies
+        tried, curves = [_taken(context, selection.from_run)], {}
+    else:
+        trained = obtain(context, points(context.parts))
+        tried = [one.candidate for one in trained]
+        curves = {
+            f"{c.label} seed={c.seed}": one.accuracies
+            for c, one in zip(tried, trained, strict=True)
+        }
     ranked = rank(tried, selection)
     _log(context, ranked, curves)
     return TeacherChoice(ranked[: selection.keep], len(ranked))
@@ -90,22 +82,6 @@ def _taken(context: Context, run_id: str) -> Candidate:
         measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
         0.0,
     )
-
-
-def _train(
-    context: Context, architecture: Component, seed: int, number: int, title: str
-) -> tuple[Candidate, list[float]]:
-    info = context.info
-    net = context.new_network(architecture, seed)
-    trainee = Supervised(net, context.parts.selection.regime, info.num_classes, seed)
-    fitted = context.fit(trainee, seed, title, f"candidate_{number}/")
-    validation = context.splits.validation
-    logits = context.predict(fitted.net, validation)
-    scores = score(logits, validation.targets, NUM_BINS)
-    cost = measure_cost(fitted.net, info.input_shape, LATENCY_REPEATS)
-    weights = context.save_weights(fitted.net, f"teacher_{number}")
-    accuracies = [row["val/accuracy"] for row in fitted.curve]
-    return Candidate("", architecture, seed, weights, scores, cost, 0.0), accuracies
 
 
 def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float]]) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from distill_lab.contracts import Component, Shapes
 from distill_lab.knowledge.taps import classifier_of, default_taps, tap_shapes
 from distill_lab.losses.base import Loss
+from distill_lab.losses.classifier import readable
 from distill_lab.losses.objective import Objective
 from distill_lab.losses.pairs import PairLoss
 
@@ -69,6 +70,9 @@ def connected_objective(
             known |= found
     with _drawn_by(seed):
         objective.connect(student_shapes, teacher_shapes, num_samples)
+    _require_readable(
+        objective, (student, student_shapes), [*zip(teachers, teacher_shapes, strict=True)]
+    )
     return objective
 
 
@@ -134,6 +138,24 @@ def _choose(
         pairs = by_depth(_of_kind(ours, list(ours), term), _of_kind(first, known, term))
         term.choose(pairs, ours, theirs)
     return ours, theirs
+
+
+def _require_readable(
+    objective: Objective,
+    student: tuple[nn.Module, Shapes],
+    teachers: list[tuple[nn.Module, Shapes]],
+) -> None:
+    """Hold the layers that a term shows to a network's classifier against what that one reads."""
+    for name, term in objective.losses.items():
+        classified = term.classified if isinstance(term, PairLoss) else ()
+        ours = [(student, term.needs.student)] if "student" in classified else []
+        theirs = [(teacher, term.needs.teacher) for teacher in teachers if "teacher" in classified]
+        for (net, shapes), taps in (*ours, *theirs):
+            for tap in taps:
+                try:
+                    readable(classifier_of(net), tap, shapes[tap][1])
+                except ValueError as error:
+                    raise ValueError(f"loss.{name}: {error}") from error
 
 
 def _of_kind(shapes: Shapes, taps: Sequence[str], term: PairLoss) -> list[str]:

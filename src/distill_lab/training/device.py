@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from distill_lab.settings import Hardware
 
+NUMERIC = ("accelerator", "devices", "precision", "channels_last", "compile")
 HALVES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -13,6 +16,15 @@ def device_of(hardware: Hardware) -> torch.device:
     """Return the device that Lightning chooses for this hardware."""
     found = None if hardware.accelerator == "cpu" else torch.accelerator.current_accelerator()
     return found if found is not None and torch.accelerator.is_available() else torch.device("cpu")
+
+
+def numeric(hardware: Hardware) -> dict[str, Any]:
+    """Return those settings that can change the numbers a training gives, `auto` resolved."""
+    accelerator = hardware.accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    chosen = {key: getattr(hardware, key) for key in NUMERIC}
+    return {**chosen, "accelerator": accelerator}
 
 
 def device_name(hardware: Hardware) -> str:

@@ -1,0 +1,111 @@
+"""Candidate teachers: each is trained once on a store, whoever asks."""
+
+from __future__ import annotations
+
+from threading import Thread
+from time import sleep
+
+import pytest
+
+from distill_lab.launch import checked
+from distill_lab.stages import candidates
+from distill_lab.stages.candidates import obtain, points
+from distill_lab.stages.context import Context
+from distill_lab.tracking.store import Store
+
+QUICK = ["data=fake", "selection.regime.epochs=1", "hardware.threads=1", "student.widths=[8]"]
+TWO = "teacher.channels={grid: [[4, 8], [8, 8]]}"
+
+
+@pytest.fixture
+def store(workdir):
+    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+
+
+@pytest.fixture
+def stage(store):
+    """Obtains the candidates of a config in a new run of stage 1; also says which were trained."""
+
+    def go(*overrides, checksum="checksum"):
+        parts = checked([*QUICK, *overrides])
+        with store.start("1 teacher", {}) as run:
+            context = Context(parts, parts.data.load(), checksum, run, store)
+            trained = obtain(context, points(parts))
+        return trained, [record.name for record in store.children(run.id)]
+
+    return go
+
+
+def weights(trained):
+    return [one.candidate.weights.sha256 for one in trained]
+
+
+def test_each_is_a_run_below_the_stages_and_is_not_trained_again(stage):
+    first, names = stage(TWO, "selection.seeds=[0,1]")
+    assert names == [
+        "candidate CNN channels=[4, 8], seed 0",
+        "candidate CNN channels=[4, 8], seed 1",
+        "candidate CNN channels=[8, 8], seed 0",
+        "candidate CNN channels=[8, 8], seed 1",
+    ]
+    assert len(set(weights(first))) == 4
+    again, names = stage(TWO, "selection.seeds=[0,1]", "selection.ece_weight=0.7", "seed=5")
+    assert names == []
+    assert again == first
+
+
+def test_a_larger_grid_trains_what_is_new(stage):
+    (first,), _ = stage("teacher.channels=[4, 8]")
+    both, names = stage(TWO)
+    assert names == ["candidate CNN channels=[8, 8], seed 0"]
+    assert weights(both)[0] == first.candidate.weights.sha256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"overrides": ["selection.regime.lr=0.002"]},
+        {"overrides": ["hardware.channels_last=false"]},
+        {"overrides": ["reuse=off"]},
+        {"checksum": "of other data"},
+    ],
+)
+def test_what_can_change_a_candidate_has_it_trained_again(stage, change):
+    stage("teacher.channels=[4, 8]")
+    again = {key: value for key, value in change.items() if key != "overrides"}
+    _, names = stage("teacher.channels=[4, 8]", *change.get("overrides", []), **again)
+    assert len(names) == 1
+
+
+def test_a_candidate_whose_weights_are_lost_is_trained_again(stage, store):
+    (first,), _ = stage("teacher.channels=[4, 8]")
+    store.fetch(first.candidate.weights.run_id, first.candidate.weights.path).unlink()
+    (again,), names = stage("teacher.channels=[4, 8]")
+    assert len(names) == 1
+    assert again.candidate.weights.sha256 == first.candidate.weights.sha256
+
+
+def test_what_another_process_is_at_is_left_for_last(stage, store, monkeypatch):
+    asked = points(checked([*QUICK, TWO]))
+    order, real = [], candidates._train
+
+    def noted(context, point, keys, place):
+        order.append(point.label)
+        return real(context, point, keys, place)
+
+    monkeypatch.setattr(candidates, "_train", noted)
+    taken = []
+    real_keys = candidates._fingerprints
+
+    def first_is_taken(context, point):
+        keys = real_keys(context, point)
+        if point == asked[0] and not taken:
+            taken.append(context.store.lock(keys["fingerprint"]))
+            taken[0].acquire()
+            Thread(target=lambda: (sleep(1.0), taken[0].release(force=True))).start()
+        return keys
+
+    monkeypatch.setattr(candidates, "_fingerprints", first_is_taken)
+    trained, _ = stage(TWO)
+    assert order == [asked[1].label, asked[0].label]
+    assert [one.candidate.label for one in trained] == [point.label for point in asked]
