@@ -1,6 +1,6 @@
 # Every target makes the environment first, so each works as the first command after a clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench clean
+.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench zoo clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,9 @@ pictures: $(STAMP) chromium ## make docs/pictures again
 
 bench: $(STAMP) ## speed beside other loops, into docs/speed.md; some 20 minutes, nothing else may run
 	@$(BIN)/python -m bench $(SECTIONS)
+
+zoo: $(STAMP) ## every method on one pair of networks, into experiments/method_zoo; METHODS="at kd" or --missing: only those
+	@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m experiments.method_zoo $(METHODS)
 
 clean: ## remove the environment and caches; runs and reports stay
 	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache

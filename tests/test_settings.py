@@ -7,6 +7,7 @@ import pytest
 
 from distill_lab.settings import (
     Cache,
+    Chain,
     Design,
     Evaluation,
     Hardware,
@@ -42,12 +43,14 @@ REGIME = {
 }
 SOUND = {
     Regime: REGIME,
+    Chain: {"assistants": ["mlp_300"], "generations": 2},
     Selection: {
         "regime": Regime(**REGIME),
         "seeds": [0, 1],
         "keep": 1,
         "ece_weight": 0.1,
         "cost_weight": 0.0,
+        "from_run": "abc",
     },
     Knowledge: {"temperatures": [1.0, 4.0], "num_samples": 16, "student_epochs": 0},
     Design: {
@@ -123,6 +126,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "cutmix_alpha", -0.1),
         *cases(Regime, "shift_pixels", -1),
         *cases(Regime, "cutout_pixels", -1),
+        *cases(Chain, "generations", 0),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),
         *cases(Selection, "ece_weight", -0.1),

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 
@@ -43,25 +45,28 @@ def rows_of(store, run_id):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Folder, exit code and printed text of a sweep of 2 x 2 jobs, one column of which diverges."""
+    """Store, exit code and printed text of a sweep of 2 x 2 jobs, one column of which diverges."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        code = main(["-m", *QUICK, "regime.lr=0.01,1e30", "regime.optimizer=sgd", "seed=0,1"])
-        return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts"), code
+        with redirect_stdout(StringIO()) as printed:
+            code = main(["-m", *QUICK, "regime.lr=0.01,1e30", "regime.optimizer=sgd", "seed=0,1"])
+        store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+        return store, code, printed.getvalue()
 
 
 def test_a_failing_job_does_not_stop_the_others_and_the_sweep_exits_with_1(swept):
-    store, code = swept
+    store, code, printed = swept
     rows = rows_of(store, sweep_of(store).info.run_id)
     assert code == 1
+    assert "Mean and standard deviation over seeds" in printed
     assert [row["status"] for row in rows] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
     assert [row["regime.lr"] for row in rows] == ["0.01", "0.01", "1e+30", "1e+30"]
     assert all("not finite" in row["error"] for row in rows[2:])
 
 
 def test_jobs_are_children_of_the_sweep_named_by_what_varies(swept):
-    store, _ = swept
+    store, *_ = swept
     jobs = store.children(sweep_of(store).info.run_id)
     assert [job.name for job in jobs] == [
         "lr=0.01 seed=0",
@@ -73,7 +78,7 @@ def test_jobs_are_children_of_the_sweep_named_by_what_varies(swept):
 
 
 def test_the_teacher_is_trained_once(swept):
-    store, _ = swept
+    store, *_ = swept
     teachers = store.client.search_runs([store.experiment_id], "tags.stage = '1 teacher'")
     trained = [record for record in teachers if "reused_from" not in record.data.tags]
     assert len(teachers) == 4
@@ -81,7 +86,7 @@ def test_the_teacher_is_trained_once(swept):
 
 
 def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
-    store, _ = swept
+    store, *_ = swept
     run = sweep_of(store)
     for path in ("effects/lr.png", "effects/seed.png", "report.html", "seeds.csv"):
         assert store.fetch(run.info.run_id, path).stat().st_size > 0
@@ -118,6 +123,7 @@ def test_a_sweep_in_which_no_job_can_run_starts_nothing(workdir, capsys):
     assert not (workdir / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_list_sweeps_in_place_of_a_grid(workdir):
     asked = [text for text in QUICK if not text.startswith("student.widths")]
     assert main(["-m", *asked, "student.widths=[8],[16]"]) == 0
@@ -127,19 +133,9 @@ def test_a_list_sweeps_in_place_of_a_grid(workdir):
     assert small < large
 
 
-def test_only_the_best_job_of_a_sweep_is_registered(workdir, capsys):
-    asked = [text for text in QUICK if not text.startswith("evaluation.register_as")]
-    assert main(["-m", *asked, "seed=0,1"]) == 0
-    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
-    best = sweep_of(store).data.tags
-    versions = store.client.search_model_versions("name = 'distill-lab-fake'")
-    assert [f"models:/distill-lab-fake/{v.version}" for v in versions] == [best["model"]]
-    assert "Mean and standard deviation over seeds" in capsys.readouterr().out
-    assert versions[0].source == store.client.get_run(best["best_run"]).data.tags["model"]
-
-
-def test_a_chosen_option_is_a_param_of_its_job(workdir):
-    asked = [text for text in QUICK if not text.startswith("student")]
+def test_a_chosen_option_is_a_param_of_its_job_and_only_the_best_job_is_registered(workdir, capsys):
+    ours = ("student", "evaluation.register_as")
+    asked = [text for text in QUICK if not text.startswith(ours)]
     assert main(["-m", *asked, "architecture@student=mlp_30,mlp_300"]) == 0
     store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
     run = sweep_of(store)
@@ -147,6 +143,11 @@ def test_a_chosen_option_is_a_param_of_its_job(workdir):
     jobs = [store.client.get_run(job.id) for job in store.children(run.info.run_id)]
     chosen = [job.data.params["choices.architecture.student"] for job in jobs]
     assert chosen == ["mlp_30", "mlp_300"]
+    best = run.data.tags
+    versions = store.client.search_model_versions("name = 'distill-lab-fake'")
+    assert [f"models:/distill-lab-fake/{v.version}" for v in versions] == [best["model"]]
+    assert versions[0].source == store.client.get_run(best["best_run"]).data.tags["model"]
+    assert "Jobs, best validation accuracy first" in capsys.readouterr().out
 
 
 def test_only_keys_with_several_values_are_swept():

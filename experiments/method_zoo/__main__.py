@@ -1,4 +1,4 @@
-"""`python -m experiments.method_zoo [methods]`: how much each method teaches, into leaderboard.csv.
+"""`python -m experiments.method_zoo`: how much each method teaches, into leaderboard.csv.
 
 A method is trained with the first seed at every weight of a small grid; the one that validation
 chooses is trained with the other seeds. Finished stages are taken from the tracking store of the
@@ -26,7 +26,10 @@ def main() -> None:
     known = methods()
     parser = argparse.ArgumentParser(prog="python -m experiments.method_zoo", description=__doc__)
     parser.add_argument("methods", nargs="*", help=f"of {', '.join(known)}; none: all")
-    names = parser.parse_args().methods or list(known)
+    parser.add_argument("--missing", action="store_true", help="leave out what runs.csv has")
+    given = parser.parse_args()
+    there = {run.method for run in read_runs(HERE / "runs.csv")} if given.missing else set()
+    names = [name for name in given.methods or known if name not in there]
     wrong = [name for name in names if name not in known]
     if wrong:
         parser.error(f"there is no method {', '.join(wrong)}; there are {', '.join(known)}.")

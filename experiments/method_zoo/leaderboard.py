@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-KD = {"pair": "kd", "tokens": "kd_tokens"}
+KD = {"pair": "kd", "tokens": "kd_tokens", "deit": "kd_deit"}
 """Experiment -> the method that is plain KD in it."""
 MARGIN = 0.005  # one standard error of an accuracy near 0.87 on 5000 images
 

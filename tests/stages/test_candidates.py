@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from threading import Thread
+from threading import Event, Thread
 from time import sleep
 
 import pytest
 
-from distill_lab.launch import checked
+from distill_lab.config.check import build
+from distill_lab.config.compose import compose
 from distill_lab.stages import candidates
 from distill_lab.stages.candidates import obtain, points
 from distill_lab.stages.context import Context
 from distill_lab.tracking.store import Store
 
-QUICK = ["data=fake", "selection.regime.epochs=1", "hardware.threads=1", "student.widths=[8]"]
+QUICK = ["data=fake", "selection.regime.epochs=1", "hardware.threads=1"]
 TWO = "teacher.channels={grid: [[4, 8], [8, 8]]}"
 
 
@@ -27,13 +28,28 @@ def stage(store):
     """Obtains the candidates of a config in a new run of stage 1; also says which were trained."""
 
     def go(*overrides, checksum="checksum"):
-        parts = checked([*QUICK, *overrides])
+        parts = build(compose([*QUICK, *overrides]))
         with store.start("1 teacher", {}) as run:
             context = Context(parts, parts.data.load(), checksum, run, store)
             trained = obtain(context, points(parts))
         return trained, [record.name for record in store.children(run.id)]
 
     return go
+
+
+class Other(Thread):
+    """Someone else, who holds a lock for a second from now on."""
+
+    def __init__(self, lock):
+        super().__init__()
+        self.lock, self.held = lock, Event()
+        self.start()
+        self.held.wait()
+
+    def run(self):
+        with self.lock:
+            self.held.set()
+            sleep(1.0)
 
 
 def weights(trained):
@@ -86,7 +102,7 @@ def test_a_candidate_whose_weights_are_lost_is_trained_again(stage, store):
 
 
 def test_what_another_process_is_at_is_left_for_last(stage, store, monkeypatch):
-    asked = points(checked([*QUICK, TWO]))
+    asked = points(build(compose([*QUICK, TWO])))
     order, real = [], candidates._train
 
     def noted(context, point, keys, place):
@@ -94,15 +110,12 @@ def test_what_another_process_is_at_is_left_for_last(stage, store, monkeypatch):
         return real(context, point, keys, place)
 
     monkeypatch.setattr(candidates, "_train", noted)
-    taken = []
-    real_keys = candidates._fingerprints
+    others, real_keys = [], candidates._fingerprints
 
     def first_is_taken(context, point):
         keys = real_keys(context, point)
-        if point == asked[0] and not taken:
-            taken.append(context.store.lock(keys["fingerprint"]))
-            taken[0].acquire()
-            Thread(target=lambda: (sleep(1.0), taken[0].release(force=True))).start()
+        if point == asked[0] and not others:
+            others.append(Other(context.store.lock(keys["fingerprint"])))
         return keys
 
     monkeypatch.setattr(candidates, "_fingerprints", first_is_taken)
