@@ -55,8 +55,10 @@ def run_chain(
         run.log_metrics(done.report.metrics)
         run.log_text(done.report_path.read_text(encoding="utf-8"), "report.html")
         run.set_tags({"mlflow.note.content": tables.markdown(rows), MODEL: done.model})
+        below = f"tags.`mlflow.parentRunId` = '{run.id}'"
+        look = store.view(run.id, below, ["choices.loss", "seed"])
     print("\n" + tables.text(rows))
-    return replace(done, run_id=run.id)
+    return replace(done, run_id=run.id, look=look)
 
 
 def _row(number: int, done: Done) -> dict[str, str | float | int | None]:
