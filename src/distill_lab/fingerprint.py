@@ -12,6 +12,8 @@ from typing import Any
 
 PACKAGE = "distill_lab"
 FOLDER = Path(__file__).resolve().parent
+REUSE_TAG = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}
+"""How much of a finished run has to agree -> the tag of it that has the hash."""
 
 
 def fingerprint(*parts: Any) -> str:

@@ -18,7 +18,7 @@ from filelock import Timeout
 from distill_lab.contracts import Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.errors import RunError
-from distill_lab.fingerprint import fingerprint
+from distill_lab.fingerprint import REUSE_TAG, fingerprint
 from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
     HANDOFF,
@@ -40,7 +40,6 @@ MODEL = "model"
 FILLED_AFTER = "4 loss"  # with cache.fill=stage_2: then it is known which layers are read
 SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
-REUSE_TAG = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}
 
 
 @dataclass

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 from filelock import Timeout
 
 from distill_lab.contracts import Component, Parts, grid_labels
 from distill_lab.errors import RunError
-from distill_lab.fingerprint import fingerprint, source_hash, targets
+from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
 from distill_lab.stages.context import NUM_BINS, Context
@@ -89,14 +88,15 @@ def _fingerprints(context: Context, point: Point) -> dict[str, str]:
     )
     network = point.architecture.target.rpartition(".")[0]
     code = source_hash([__name__, network, *targets(regime), *targets(parts.config["data"])])
-    return {"fingerprint": fingerprint(*about, code), "fingerprint_any_code": fingerprint(*about)}
+    hashes = {"same_code": fingerprint(*about, code), "any_code": fingerprint(*about)}
+    return {REUSE_TAG[how]: value for how, value in hashes.items()}
 
 
 def _known(context: Context, keys: dict[str, str]) -> Trained | None:
     """Return a candidate that the store has, weights and all, as far as it may be reused."""
     if context.parts.reuse == "off":
         return None
-    tag = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}[context.parts.reuse]
+    tag = REUSE_TAG[context.parts.reuse]
     found = context.store.find_finished({tag: keys[tag]})
     if found is None:
         return None
@@ -111,10 +111,11 @@ def _known(context: Context, keys: dict[str, str]) -> Trained | None:
 
 def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> Trained:
     parts, info = context.parts, context.info
+    how = {"regime": parts.config["selection"]["regime"]}
     name = f"candidate {point.label}, seed {point.seed}"
     about = {"kind": "candidate", "data": info.name, "seed": str(point.seed), **keys}
     with context.store.start(name, about, context.run.id) as run:
-        run.log_params({"architecture": to_plain(point.architecture), "selection": _regime(parts)})
+        run.log_params({"architecture": to_plain(point.architecture), "selection": how})
         inside = replace(context, run=run)
         net = inside.new_network(point.architecture, point.seed)
         trainee = Supervised(net, parts.selection.regime, info.num_classes, point.seed)
@@ -127,7 +128,3 @@ def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> 
         trained = Trained(candidate, [row["val/accuracy"] for row in fitted.curve])
         run.log_json(to_plain(trained), HANDOFF)
     return trained
-
-
-def _regime(parts: Parts) -> dict[str, Any]:
-    return {"regime": parts.config["selection"]["regime"]}
