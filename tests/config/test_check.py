@@ -108,6 +108,16 @@ SETTINGS = [
     ("selection.seeds=[1,1]", "selection.seeds", "must be different integers, got [1, 1]."),
     ("evaluation.refine.rounds=-1", "evaluation.refine.rounds", "must be >= 0, got -1."),
     ("temperature.value=0", "temperature.value", "must be > 0, got 0."),
+    (
+        "weighting.schedules={ce: {stop: 1}, kd: {stop: 2}}",
+        "weighting.schedules",
+        "every term stops, and then nothing is trained.",
+    ),
+    (
+        "weighting.schedules={kdd: {stop: 1}}",
+        "weighting.schedules.kdd",
+        "there is no such term in this run. Did you mean 'kd'?",
+    ),
 ]
 MADE = [
     ("~architecture@student", "student", "is missing. Set architecture@student=<name>."),

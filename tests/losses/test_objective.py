@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -76,6 +78,33 @@ def test_a_term_of_weight_zero_is_measured_and_teaches_nothing(batch_of):
     value.total.backward()
     assert float(value.terms["ce"].detach()) > 0
     assert not bool(student.grad.any())
+
+
+class Doubled(CE):
+    """Asks about every sample once more, and is not finite from the third epoch on."""
+
+    def extra_inputs(self, inputs):
+        return inputs
+
+    def forward(self, batch):
+        return super().forward(batch) / float(batch.epoch < 2)
+
+
+def test_a_stopped_term_is_not_computed_and_asks_nothing(batch_of):
+    objective = Objective({"ce": CE(1.0), "twice": Doubled(1.0)}, {"twice": {"stop": 1.5}})
+    batch = batch_of(torch.randn(4, 3))
+    assert list(objective(replace(batch, epoch=1.4, num_epochs=3)).terms) == ["ce", "twice"]
+    stopped = objective(replace(batch, epoch=2.5, num_epochs=3))
+    assert list(stopped.terms) == ["ce"]
+    assert stopped.total == stopped.terms["ce"]
+    inputs = torch.zeros(4, 2)
+    assert list(objective.extra_inputs(inputs, epoch=1.4)) == ["twice"]
+    assert objective.extra_inputs(inputs, epoch=1.5) == {}
+
+
+def test_one_term_must_not_stop():
+    with pytest.raises(ValueError, match=r"schedules: every term stops, and then nothing is"):
+        Objective({"ce": CE(1.0)}, {"ce": {"stop": 1}})
 
 
 def test_at_least_one_term_is_needed():

@@ -52,6 +52,13 @@ def test_weights_keep_the_ratio_the_user_gave(net):
     assert weights["ce"] * norms["ce"] == pytest.approx(2 * weights["kd"] * norms["kd"])
 
 
+def test_a_term_that_stopped_is_no_part_of_the_mean(net):
+    balanced = balance(net)
+    balanced.update({"ce": net.weight.sum(), "kd": 1e6 * net.weight.sum()})
+    balanced.update({"ce": net.weight.sum()})
+    assert balanced.objective.scales["ce"] == pytest.approx(1.0)
+
+
 def test_it_looks_only_so_often(net):
     balanced = balance(net, every=3)
     balanced.update({"ce": net.weight.sum(), "kd": net.weight.sum()})

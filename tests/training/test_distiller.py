@@ -274,6 +274,7 @@ def test_weights_that_change_are_in_the_curve(distil, net_of, train, regime):
     train(trainee)
     assert [row["train/weight/kd"] for row in trainee.curve] == [0.5, 0.0, 0.0]
     assert "train/weight/ce" not in trainee.curve[0]
+    assert ["train/loss/kd" in row for row in trainee.curve] == [True, False, False]
 
 
 def test_a_balance_changes_the_weights_by_the_gradients(distil, net_of, train):

@@ -35,6 +35,13 @@ def test_the_next_epoch_starts_anew():
     assert terms.finish_epoch() == {"ce": 8.0, "kd": 2.0, "total": 10.0}
 
 
+@pytest.mark.parametrize("check_every", [1, 50])
+def test_the_mean_of_a_term_that_stops_is_over_the_batches_it_was_in(check_every):
+    stopped = LossValue(torch.tensor(3.0), {"ce": torch.tensor(3.0)})
+    terms = collect(check_every, value(1.0, 4.0), value(2.0, 5.0), stopped)
+    assert terms.finish_epoch() == {"ce": 2.0, "kd": 4.5, "total": 5.0}
+
+
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_each_batch_is_checked_at_once_if_so_asked(bad):
     terms = collect(1, value(1.0, 1.0))

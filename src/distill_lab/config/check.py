@@ -85,8 +85,10 @@ def _problems_of_keep(config: dict[str, Any]) -> Iterator[str]:
 
 def _problems_of_schedules(config: dict[str, Any]) -> Iterator[str]:
     """Hold the terms whose weights change against the terms there are."""
-    terms = config["loss"]
-    for name in config["weighting"]["schedules"]:
+    terms, schedules = config["loss"], config["weighting"]["schedules"]
+    if terms and all("stop" in schedules.get(name, ()) for name in terms):
+        yield "weighting.schedules: every term stops, and then nothing is trained."
+    for name in schedules:
         if name not in terms:
             yield (
                 f"weighting.schedules.{name}: there is no such term in this run."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import DistillBatch, Extra, LossValue, Shapes
 from distill_lab.errors import nearest
 from distill_lab.losses.base import Loss, Needs
-from distill_lab.losses.weighting import weight_factor
+from distill_lab.losses.weighting import STOP, weight_factor
 
 
 class Objective(nn.Module):
@@ -33,6 +34,8 @@ class Objective(nn.Module):
         for name in schedules or {}:
             if name not in terms:
                 raise ValueError(f"schedules: there is no term {name!r}.{nearest(name, terms)}")
+        if all(STOP in (schedules or {}).get(name, ()) for name in terms):
+            raise ValueError("schedules: every term stops, and then nothing is trained.")
         self.terms = nn.ModuleDict(terms)
         self.schedules = dict(schedules or {})
         self.scales = dict.fromkeys(terms, 1.0)
@@ -76,15 +79,22 @@ class Objective(nn.Module):
             for name, term in self.losses.items()
         }
 
-    def extra_inputs(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return the further inputs of those terms that ask for some; see `Loss.extra_inputs`."""
-        asked = {name: term.extra_inputs(inputs) for name, term in self.losses.items()}
+    def running(self, epoch: float) -> dict[str, Loss]:
+        """Return the terms that are not stopped after so many epochs; others cost nothing."""
+        stops = {name: schedule.get(STOP, math.inf) for name, schedule in self.schedules.items()}
+        return {
+            name: term for name, term in self.losses.items() if epoch < stops.get(name, math.inf)
+        }
+
+    def extra_inputs(self, inputs: Tensor, epoch: float = 0.0) -> dict[str, Tensor]:
+        """Return the further inputs of running terms that ask for some; see `Loss.extra_inputs`."""
+        asked = {name: term.extra_inputs(inputs) for name, term in self.running(epoch).items()}
         return {name: more for name, more in asked.items() if more is not None}
 
     def values(
         self, batch: DistillBatch, extra: Mapping[str, Extra] | None = None
     ) -> dict[str, Tensor]:
-        """Return each unweighted term; autocast, which would round products, ends here.
+        """Return each running, unweighted term; autocast, which would round products, ends here.
 
         Args:
             batch: of all terms.
@@ -92,7 +102,8 @@ class Objective(nn.Module):
         """
         batches = {name: replace(batch, extra=more) for name, more in (extra or {}).items()}
         with torch.autocast(batch.student.logits.device.type, enabled=False):
-            return {name: term(batches.get(name, batch)) for name, term in self.losses.items()}
+            running = self.running(batch.epoch)
+            return {name: term(batches.get(name, batch)) for name, term in running.items()}
 
     def total(self, terms: dict[str, Tensor], epoch: float, num_epochs: int) -> LossValue:
         """Return unweighted terms with their weighted sum, and its two parts."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+STOP = "stop"
+
 
 def weight_factor(schedule: Mapping[str, Any], epoch: float, num_epochs: int) -> float:
     """Return what a term's weight is multiplied with.
@@ -26,7 +28,7 @@ def weight_factor(schedule: Mapping[str, Any], epoch: float, num_epochs: int) ->
     ((kind, numbers),) = schedule.items()
     if kind == "warmup":
         return min((int(epoch) + 1) / float(numbers), 1.0)
-    if kind == "stop":
+    if kind == STOP:
         return float(epoch < numbers)
     start, end = (float(number) for number in numbers)
     progress = epoch / num_epochs

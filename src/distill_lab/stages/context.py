@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,10 @@ class Context:
         epochs = [float(epoch + 1) for epoch in range(len(fitted.curve))]
         for prefix, label in (("train/loss/", "training loss"), ("val/", "validation")):
             names = [key for key in fitted.curve[0] if key.startswith(prefix)]
-            curves = {key.removeprefix(prefix): [r[key] for r in fitted.curve] for key in names}
+            curves = {  # a term that is stopped has no value any more
+                key.removeprefix(prefix): [row.get(key, math.nan) for row in fitted.curve]
+                for key in names
+            }
             figure = plots.lines(epochs, curves, f"{name}: {label}", "epoch", label)
             self.run.log_figure(figure, f"{label.replace(' ', '_')}.png")
         return TrainedStudent(

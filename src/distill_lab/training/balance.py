@@ -34,6 +34,7 @@ class GradientBalance:
     def update(self, terms: dict[str, Tensor]) -> None:
         """Look at the gradients of a step's terms, if it is time to."""
         if self._seen % self.every == 0:
+            self._log_norms = {k: norm for k, norm in self._log_norms.items() if k in terms}
             for name, value in terms.items():
                 self._note(name, gradient_norm(value, self._parameters))
             self._scale()

@@ -110,7 +110,7 @@ class Distiller(Trainee):
 
     def _extra(self, inputs: Tensor) -> dict[str, Extra]:
         """Ask student and teachers about the further inputs of the terms that want some."""
-        asked = self.objective.extra_inputs(inputs)
+        asked = self.objective.extra_inputs(inputs, self.epochs_done)
         return {
             name: Extra(
                 self._student_says(more), tuple(teacher.ask(more) for teacher in self._teachers)

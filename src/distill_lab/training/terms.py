@@ -24,7 +24,7 @@ class EpochTerms:
         self._epoch = 0
         self._names: list[str] = []
         self._unchecked: list[Tensor] = []
-        self._checked: list[list[float]] = []
+        self._checked: list[dict[str, float]] = []
 
     def add(self, value: LossValue) -> None:
         """Take the next batch of the epoch.
@@ -32,31 +32,37 @@ class EpochTerms:
         Raises:
             RunError: a value is not finite, now or in a batch that was not looked at before.
         """
-        self._names = [*value.terms, "total"]
+        names = [*value.terms, "total"]
+        if names != self._names:  # a term has stopped
+            self._check()
+        self._names = names
         scalars = [*value.terms.values(), value.total]
         self._unchecked.append(torch.stack([scalar.detach() for scalar in scalars]))
         if len(self._unchecked) == self.check_every:
             self._check()
 
     def finish_epoch(self) -> dict[str, float]:
-        """Return the mean of each term and of the total over the batches, and start anew.
+        """Return the mean of each term and of the total over its batches, and start anew.
 
         Raises:
             RunError: a value is not finite.
         """
-        if self._unchecked:
-            self._check()
-        columns = zip(*self._checked, strict=True)
-        means = [sum(column) / len(self._checked) for column in columns]
+        self._check()
+        columns: dict[str, list[float]] = {}
+        for values in self._checked:
+            for name, value in values.items():
+                columns.setdefault(name, []).append(value)
         self._epoch += 1
         self._checked = []
-        return dict(zip(self._names, means, strict=True))
+        return {name: sum(column) / len(column) for name, column in columns.items()}
 
     def _check(self) -> None:
+        if not self._unchecked:
+            return
         for values in torch.stack(self._unchecked).tolist():
             if not all(map(isfinite, values)):
                 raise RunError(self._not_finite(values))
-            self._checked.append(values)
+            self._checked.append(dict(zip(self._names, values, strict=True)))
         self._unchecked = []
 
     def _not_finite(self, values: list[float]) -> str:
