@@ -26,8 +26,9 @@ MAY_IMPORT = {
     "report": LEVEL_0 | LEVEL_1,
     "tracking": LEVEL_0,
     "fingerprint": set(),
+    "environment": set(),
     "config": LEVEL_0 | {"temperature", "naming"},
-    "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint"},
+    "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint", "environment"},
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""

@@ -12,6 +12,7 @@ from distill_lab import workflow
 from distill_lab.config.check import build
 from distill_lab.config.passes import pass_configs
 from distill_lab.contracts import Parts
+from distill_lab.environment import environment
 from distill_lab.report import tables
 from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER
 from distill_lab.tracking.store import Store
@@ -36,7 +37,7 @@ def run_chain(
     Raises:
         RunError: a stage of a pass failed; later passes are not begun.
     """
-    about = {"seed": str(parts.seed), "data": parts.data.info.name, **workflow.environment()}
+    about = {"seed": str(parts.seed), "data": parts.data.info.name, **environment()}
     rows = []
     with store.start(name, {**about, **tags, "kind": "chain"}, parent_id) as run:
         shown = {key: value for key, value in parts.config.items() if key != "tracking"}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from filelock import Timeout
 
 from distill_lab.contracts import Parts, Splits
 from distill_lab.data.checksum import checksum
+from distill_lab.environment import environment
 from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint
 from distill_lab.plan import STAGES, Stage, fingerprints
@@ -39,7 +36,6 @@ UPSTREAM = "upstream"
 MODEL = "model"
 FILLED_AFTER = "4 loss"  # with cache.fill=stage_2: then it is known which layers are read
 SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
 
 
 @dataclass
@@ -116,22 +112,6 @@ def run(
         look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
         student_run = flow.origin["5 train"]
         return Done(workflow_run.id, report, student_run, report.model, path, look, flow.reused)
-
-
-@cache
-def environment() -> dict[str, str]:
-    """Return what a result may depend on besides the config: commit and versions."""
-    versions = {f"version.{name}": metadata.version(name) for name in PACKAGES}
-    commit = _git("rev-parse", "HEAD")
-    if commit and _git("status", "--porcelain", "--untracked-files=no"):
-        commit += " with changes"
-    return {
-        "mlflow.user": getpass.getuser(),
-        "mlflow.source.name": "distill-lab",
-        "mlflow.source.git.commit": commit or "unknown",
-        "version.python": platform.python_version(),
-        **versions,
-    }
 
 
 class _Flow:
@@ -291,9 +271,3 @@ def _note(report: Report, reused: list[str]) -> str:
         for g in report.verdict
     ]
     return f"{tables.markdown(table(report))}\n\n{tables.markdown(verdict)}{taken}"
-
-
-def _git(*words: str) -> str:
-    folder = Path(__file__).parent
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""

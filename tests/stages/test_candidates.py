@@ -70,6 +70,13 @@ def test_each_is_a_run_below_the_stages_and_is_not_trained_again(stage):
     assert again == first
 
 
+def test_its_run_says_what_it_was_made_with(stage, store):
+    stage("teacher.channels=[4, 8]")
+    [run] = store.client.search_runs([store.experiment_id], "tags.kind = 'candidate'")
+    for tag in ("mlflow.source.git.commit", "version.torch", "data_checksum", "seed", "data"):
+        assert run.data.tags[tag], tag
+
+
 def test_a_larger_grid_trains_what_is_new(stage):
     (first,), _ = stage("teacher.channels=[4, 8]")
     both, names = stage(TWO)
@@ -93,11 +100,12 @@ def test_what_can_change_a_candidate_has_it_trained_again(stage, change):
     assert len(names) == 1
 
 
-def test_a_candidate_whose_weights_are_lost_is_trained_again(stage, store):
+def test_a_candidate_whose_weights_are_lost_is_trained_again_and_that_is_said(stage, store, capsys):
     (first,), _ = stage("teacher.channels=[4, 8]")
     store.fetch(first.candidate.weights.run_id, first.candidate.weights.path).unlink()
     (again,), names = stage("teacher.channels=[4, 8]")
     assert len(names) == 1
+    assert "is trained again: " in capsys.readouterr().out
     assert again.candidate.weights.sha256 == first.candidate.weights.sha256
 
 

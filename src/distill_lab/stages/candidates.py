@@ -9,6 +9,7 @@ from itertools import product
 from filelock import Timeout
 
 from distill_lab.contracts import Component, Parts, grid_labels
+from distill_lab.environment import environment
 from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import measure_cost
@@ -66,7 +67,7 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
                 continue
             try:
                 place = f"{number + 1}/{len(asked)}"
-                known = _known(context, keys)
+                known = _known(context, asked[number], keys)
                 done[number] = known or _train(context, asked[number], keys, place)
             finally:
                 lock.release()
@@ -92,7 +93,7 @@ def _fingerprints(context: Context, point: Point) -> dict[str, str]:
     return {REUSE_TAG[how]: value for how, value in hashes.items()}
 
 
-def _known(context: Context, keys: dict[str, str]) -> Trained | None:
+def _known(context: Context, point: Point, keys: dict[str, str]) -> Trained | None:
     """Return a candidate that the store has, weights and all, as far as it may be reused."""
     if context.parts.reuse == "off":
         return None
@@ -104,7 +105,8 @@ def _known(context: Context, keys: dict[str, str]) -> Trained | None:
         known: Trained = from_plain(Trained, context.store.read_json(found.id, HANDOFF))
         weights = known.candidate.weights
         context.store.verify(weights.run_id, weights.path, weights.sha256)
-    except (RunError, KeyError, TypeError):
+    except (RunError, KeyError, TypeError) as error:
+        print(f"  candidate {point.label} is trained again: {error}")
         return None
     return known
 
@@ -113,7 +115,14 @@ def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> 
     parts, info = context.parts, context.info
     how = {"regime": parts.config["selection"]["regime"]}
     name = f"candidate {point.label}, seed {point.seed}"
-    about = {"kind": "candidate", "data": info.name, "seed": str(point.seed), **keys}
+    about = {
+        "kind": "candidate",
+        "data": info.name,
+        "data_checksum": context.data_checksum,
+        "seed": str(point.seed),
+        **environment(),
+        **keys,
+    }
     with context.store.start(name, about, context.run.id) as run:
         run.log_params({"architecture": to_plain(point.architecture), "selection": how})
         inside = replace(context, run=run)

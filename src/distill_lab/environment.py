@@ -1,0 +1,34 @@
+"""What a result may depend on besides the config: commit, versions, who ran it."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Return it as tags of a run."""
+    versions = {f"version.{name}": metadata.version(name) for name in PACKAGES}
+    commit = _git("rev-parse", "HEAD")
+    if commit and _git("status", "--porcelain", "--untracked-files=no"):
+        commit += " with changes"
+    return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "distill-lab",
+        "mlflow.source.git.commit": commit or "unknown",
+        "version.python": platform.python_version(),
+        **versions,
+    }
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
