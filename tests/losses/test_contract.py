@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +17,10 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import Component, DistillBatch, Extra, Output
 from distill_lab.losses.base import Loss
+from distill_lab.losses.objective import Objective
 from distill_lab.losses.pairs import PairLoss
+from distill_lab.temperature import Constant
+from distill_lab.training.distiller import Distiller
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -63,12 +68,13 @@ def give_layers(loss: Loss) -> Loss:
     return loss
 
 
-def show_student(loss: Loss) -> None:
+def show_student(loss: Loss) -> nn.Module:
     torch.manual_seed(7)
     last = nn.Linear(CHANNELS, NUM_CLASSES)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CHANNELS), nn.ReLU(), last)
     net.aligned_taps = ("first", "first")  # as a student with the teacher's classifier has them
     loss.see_student(net, ["first", "second", "third"], last)
+    return net
 
 
 def batch_for(loss: Loss, num_samples: int = 6) -> DistillBatch:
@@ -133,12 +139,20 @@ def same_networks(batch: DistillBatch) -> DistillBatch:
     return replace(batch, teachers=teachers, extra=extra)
 
 
+def drawn(loss: Callable[[DistillBatch], Tensor], batch: DistillBatch) -> Tensor:
+    """The value, with the same random numbers each time."""
+    torch.manual_seed(8)
+    return loss(batch)
+
+
 def check_gradient_reaches_the_student_alone(loss: Loss, batch: DistillBatch) -> None:
     batch = with_gradients(batch)
     loss(batch).backward()
     reached = [t.grad for t in tensors(batch.student) if t.grad is not None]
     assert any(bool(gradient.abs().sum() > 0) for gradient in reached)
-    assert all(t.grad is None for teacher in batch.teachers for t in tensors(teacher))
+    for teacher in batch.teachers:
+        told = [*tensors(teacher), *teacher.classifier.parameters()]
+        assert all(t.grad is None for t in told)
 
 
 def check_zero_at_match(loss: Loss, batch: DistillBatch) -> None:
@@ -243,16 +257,23 @@ def test_a_teacher_given_twice_counts_as_one(name):
 @all_losses
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_extreme_logits_give_a_finite_value_and_gradient(name, dtype):
+    def extreme(one: Output, factor: float) -> Output:
+        def pushed(tensor: Tensor) -> Tensor:
+            return torch.where(tensor > 0, factor, -factor)
+
+        heads = {tap: pushed(t) for tap, t in one.features.items() if tap.endswith("_head")}
+        pushed_one = Output(pushed(one.logits), one.features | heads, one.classifier)
+        return each(pushed_one, lambda t: t.to(dtype))
+
     loss, batch = make(name)
-    signs = torch.where(batch.student.logits > 0, 1e3, -1e3)
-    student = replace(batch.student, logits=signs)
-    teacher = replace(batch.teachers[0], logits=-signs)
-    extreme = replace(
-        batch,
-        student=each(student, lambda t: t.to(dtype)),
-        teachers=(each(teacher, lambda t: t.to(dtype)),),
+    signs = torch.where(batch.student.logits > 0, 1.0, -1.0)
+    teacher = replace(batch.teachers[0], logits=-signs)  # of the other opinion throughout
+    extra = batch.extra and Extra(
+        extreme(batch.extra.student, 1e3), (extreme(batch.extra.teachers[0], -1e3),)
     )
-    check_finite(loss, extreme)
+    student = extreme(batch.student, 1e3)
+    far = replace(batch, student=student, teachers=(extreme(teacher, 1e3),), extra=extra)
+    check_finite(loss, far)
 
 
 @all_losses
@@ -299,13 +320,31 @@ def test_features_of_zeros_give_a_finite_value_and_gradient(name):
     check_finite(loss, replace(batch, teachers=(each(batch.teachers[0], torch.zeros_like),)))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in NAMES if class_of(name).full_gradient and not class_of(name).order_matters],
-)
+@all_losses
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_rounds_nothing(name, dtype):
+    (loss, batch), (plain, _) = make(name), make(name)
+    expected = drawn(plain, batch)
+    with torch.autocast("cpu", dtype):
+        value = drawn(loss, batch)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, expected)
+
+
+@all_losses
+def test_autocast_rounds_nothing_in_the_pure_functions_of_a_term_without_parameters(name):
+    (loss, batch), (plain, _) = make(name), make(name)
+    if any(True for _ in loss.parameters()):
+        return  # its layers follow autocast where the term itself does not end it
+    with torch.autocast("cpu", torch.bfloat16):
+        value = drawn(loss.forward, batch)
+    torch.testing.assert_close(value, drawn(plain, batch))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if class_of(name).full_gradient])
 def test_float64_gradient_is_that_of_finite_differences(name):
     loss, batch = make(name, num_samples=4)
-    loss = loss.double().eval()
+    loss = loss.double()
     batch = replace(
         batch,
         student=each(batch.student, lambda t: t.double()),
@@ -315,17 +354,25 @@ def test_float64_gradient_is_that_of_finite_differences(name):
             each(batch.extra.student, lambda t: t.double()),
             tuple(each(teacher, lambda t: t.double()) for teacher in batch.extra.teachers),
         ),
+        inputs=batch.inputs.double(),
     )
+    drawn(loss, with_gradients(batch))  # what is set by the first batch stays
+    before = deepcopy(loss.state_dict())
+    parameters = [p for p in loss.parameters() if class_of(name).descends and p.requires_grad]
     inputs = [leaf(tensor) for tensor in tensors(batch.student)]
-    directions = [torch.randn_like(tensor) for tensor in inputs]
+    directions = [torch.randn_like(tensor) for tensor in (*inputs, *parameters)]
 
     def value(step: float) -> Tensor:
-        moved = [a + step * b for a, b in zip(inputs, directions, strict=True)]
+        loss.load_state_dict(before)
+        with torch.no_grad():
+            for parameter, direction in zip(parameters, directions[len(inputs) :], strict=True):
+                parameter += step * direction
+        moved = [a + step * b for a, b in zip(inputs, directions, strict=False)]
         features = dict(zip(batch.student.features, moved[1:], strict=True))
         student = Output(moved[0], features, batch.student.classifier)
-        return loss(replace(batch, student=student))
+        return drawn(loss, replace(batch, student=student))
 
-    gradients = torch.autograd.grad(value(0.0), inputs, allow_unused=True)
+    gradients = torch.autograd.grad(value(0.0), [*inputs, *parameters], allow_unused=True)
     slope = sum(
         float((g * d).sum()) for g, d in zip(gradients, directions, strict=True) if g is not None
     )
@@ -335,13 +382,58 @@ def test_float64_gradient_is_that_of_finite_differences(name):
 
 
 @all_losses
-def test_what_a_term_builds_is_in_its_state_and_its_parameters_get_gradients(name):
+def test_its_state_is_all_that_it_goes_on_from(name):
     loss, batch = make(name)
-    again, _ = make(name)
-    again.load_state_dict(loss.state_dict())
-    loss(with_gradients(batch)).backward()
-    idle = [key for key, p in loss.named_parameters() if p.requires_grad and p.grad is None]
-    assert idle == []
+    drawn(loss, with_gradients(batch))  # memories move
+    other, _ = make(name)
+    for tensor in other.state_dict().values():
+        if isinstance(tensor, Tensor):
+            tensor.zero_()
+    other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(drawn(other, batch), drawn(loss, batch))
+
+
+@all_losses
+def test_all_its_tensors_are_registered(name):
+    loss, batch = make(name)
+    drawn(loss, batch)
+    assert [key for module in loss.modules() for key in loose(module)] == []
+
+
+def loose(module: nn.Module) -> list[str]:
+    """Attributes with tensors or modules that no checkpoint and no move to a device would find."""
+    registered = ("_parameters", "_buffers", "_modules")
+    return [key for key, value in vars(module).items() if key not in registered and holds(value)]
+
+
+def holds(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(holds, value.values()))
+    if isinstance(value, list | tuple | set):
+        return any(map(holds, value))
+    return isinstance(value, Tensor | nn.Module)
+
+
+@all_losses
+def test_its_parameters_are_trained_and_belong_to_the_term_alone(name, regime, net_of):
+    loss, batch = make(name)
+    drawn(loss, with_gradients(batch)).backward()
+    mine = {id(p): key for key, p in loss.named_parameters() if p.requires_grad}
+    assert [key for key, p in loss.named_parameters() if id(p) in mine and p.grad is None] == []
+    student = net_of()
+    trainee = Distiller(student, [], Objective({name: loss}), Constant(4.0), regime(), 3, 0)
+    (group,) = trainee.configure_optimizers().param_groups
+    assert mine.keys() <= {id(p) for p in group["params"]}
+    exported = [*student.parameters(), *batch.student.classifier.parameters()]
+    assert mine.keys().isdisjoint(map(id, exported))
+
+
+def test_a_student_that_was_seen_is_left_as_it_was():
+    for name in NAMES:
+        loss: Loss = component(name).make()
+        student = show_student(loss)
+        connect(loss, batch_for(loss))
+        assert list(student.state_dict()) == ["1.weight", "1.bias", "3.weight", "3.bias"]
 
 
 class CrossEntropyNotKL(Loss):

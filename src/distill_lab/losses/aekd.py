@@ -8,12 +8,13 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.ebkd import divergences
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 MOST_STEPS = 500
 """Of the solver; 3 to 20 teachers take 2 to 90."""
 
 
+@full_precision()
 def aekd(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float, max_weight: float
 ) -> Tensor:

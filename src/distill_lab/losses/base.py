@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.precision import full_precision
 
 
 class Needs(NamedTuple):
@@ -38,18 +39,26 @@ class Loss(nn.Module, ABC):
         order_matters: the value depends on the order of samples, or on draws of its own.
         full_gradient: the gradient is that of the value; False where a factor of it, such as a
             weight of samples, follows the student but is held constant.
+        descends: what it trains itself lowers the value; False where it follows another aim.
     """
 
     uses_teacher: ClassVar[bool] = True
     zero_at_match: ClassVar[bool] = True
     order_matters: ClassVar[bool] = False
     full_gradient: ClassVar[bool] = True
+    descends: ClassVar[bool] = True
 
     def __init__(self, weight: float) -> None:
         super().__init__()
         if not weight >= 0:
             raise ValueError(f"weight: must be >= 0, got {weight}.")
         self.weight = weight
+
+    def __call__(self, batch: DistillBatch) -> Tensor:
+        """Return the value of `forward`, computed in full precision."""
+        with full_precision():
+            value: Tensor = super().__call__(batch)
+        return value
 
     @property
     def needs(self) -> Needs:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.classifier import classifier_for
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 SHORTEST = 1e-4  # a pooled class map below this length is not stretched: its gradient would explode
 
@@ -47,6 +47,7 @@ def _pooled_to_length_one(maps: Tensor, resolution: int) -> Tensor:
     return F.normalize(pooled.flatten(2), dim=2, eps=SHORTEST)
 
 
+@full_precision()
 def class_maps(maps: Tensor, classifier: nn.Linear) -> Tensor:
     """Return class activation maps (B, K, H, W): the classifier at each position, without its bias.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +107,8 @@ class CTKD(Loss):
         temperature_span: how far above it a temperature can get, > 0.
         ramp_epochs: > 0, until the reversed gradient counts in full.
     """
+
+    descends: ClassVar[bool] = False
 
     def __init__(
         self,

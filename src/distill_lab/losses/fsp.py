@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
 
 
+@full_precision()
 def fsp(
     student_early: Tensor, student_late: Tensor, teacher_early: Tensor, teacher_late: Tensor
 ) -> Tensor:

@@ -67,6 +67,7 @@ class FT(PairLoss):
     """
 
     zero_at_match: ClassVar[bool] = False
+    descends: ClassVar[bool] = False
     axes: ClassVar[tuple[int, ...]] = (4,)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
 

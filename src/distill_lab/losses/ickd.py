@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
 
 
+@full_precision()
 def ickd(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Squared difference of the normalised channel-by-channel products of two layers.
 

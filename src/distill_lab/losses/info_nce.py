@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss, pooled
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import Regressor, one_each
 
 
+@full_precision()
 def info_nce(student_embedding: Tensor, teacher_embedding: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of finding each sample's partner in the batch, by cosine, in both directions.
 

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
 
 NUM_CANDIDATES = 4
@@ -20,6 +20,7 @@ SMALLEST_GAP = 1e-4
 TINY = 1e-12
 
 
+@full_precision()
 def kdsvd(student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]) -> Tensor:
     """Squared difference of radial-basis relations between singular vectors of successive layers.
 

@@ -13,13 +13,14 @@ from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.checks import require_equal_lengths
 from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 Part = Literal["query", "key", "value"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """In the order in which a tap `:qkv` has them side by side."""
 
 
+@full_precision()
 def minilm(student_vectors: Tensor, teacher_vectors: Tensor, num_relation_heads: int) -> Tensor:
     """KL(teacher || student) of softmax(V V^T / sqrt(d)), the relations between tokens.
 

@@ -12,9 +12,10 @@ from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
 from distill_lab.losses.divergence import kl_divergence
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 
+@full_precision()
 def mlkd(student_logits: Tensor, teacher_logits: Tensor, temperatures: Sequence[float]) -> Tensor:
     """KL of each sample, and agreement of samples and of classes, summed over temperatures.
 

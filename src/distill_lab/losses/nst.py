@@ -10,9 +10,10 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 
+@full_precision()
 def nst(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two layers.
 

@@ -94,16 +94,15 @@ class Objective(nn.Module):
     def values(
         self, batch: DistillBatch, extra: Mapping[str, Extra] | None = None
     ) -> dict[str, Tensor]:
-        """Return each running, unweighted term; autocast, which would round products, ends here.
+        """Return each running, unweighted term.
 
         Args:
             batch: of all terms.
             extra: term -> what was said to its `extra_inputs`.
         """
         batches = {name: replace(batch, extra=more) for name, more in (extra or {}).items()}
-        with torch.autocast(batch.student.logits.device.type, enabled=False):
-            running = self.running(batch.epoch)
-            return {name: term(batches.get(name, batch)) for name, term in running.items()}
+        running = self.running(batch.epoch)
+        return {name: term(batches.get(name, batch)) for name, term in running.items()}
 
     def total(self, terms: dict[str, Tensor], epoch: float, num_epochs: int) -> LossValue:
         """Return unweighted terms with their weighted sum, and its two parts."""

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.pairs import PairLoss, pooled
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 EPSILON = 1e-7
 """Added to lengths and to probabilities, as published."""
 
 
+@full_precision()
 def pkt(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     """KL(teacher || student) of each sample's probabilities to be next to the others.
 

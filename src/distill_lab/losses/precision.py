@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -13,3 +16,15 @@ def wide(tensor: Tensor) -> Tensor:
     (torch.float32, torch.float64)
     """
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Switch autocast off, which rounds matrix products of float32; also a decorator.
+
+    >>> with torch.autocast("cpu", torch.bfloat16), full_precision():
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.float32
+    """
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield

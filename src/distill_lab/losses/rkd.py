@@ -10,9 +10,10 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.pairs import PairLoss, pooled
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 
+@full_precision()
 def rkd(
     student_embedding: Tensor,
     teacher_embedding: Tensor,

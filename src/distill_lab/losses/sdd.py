@@ -13,7 +13,7 @@ from distill_lab.losses.classifier import classifier_for
 from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 
 def sdd(
@@ -124,6 +124,7 @@ class SDD(PairLoss):
         return torch.stack(values).mean()
 
 
+@full_precision()
 def cell_logits(maps: Tensor, classifier: nn.Linear, scales: tuple[int, ...]) -> Tensor:
     """Return (B, P, K): what a classifier says to the average of each cell of maps (B, C, H, W).
 

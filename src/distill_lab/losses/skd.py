@@ -10,11 +10,12 @@ from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
 from distill_lab.losses.divergence import kl_divergence
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 SMALLEST_LENGTH = 1e-12
 
 
+@full_precision()
 def skd_instance(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """KL(teacher || student) of softened outputs, not times temperature squared.
 
@@ -41,6 +42,7 @@ def skd_instance(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
     return kl_divergence(student, teacher).mean()
 
 
+@full_precision()
 def skd_direction(student_logits: Tensor, teacher_logits: Tensor, tikhonov: float) -> Tensor:
     """Mahalanobis length of what the cosines between samples differ by.
 

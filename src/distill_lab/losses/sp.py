@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.contracts import DistillBatch
+from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 
+@full_precision()
 def sp(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Squared difference of the batch's similarity matrices.
 
@@ -46,7 +48,10 @@ def _similarity(feature: Tensor) -> Tensor:
 
 
 class SP(PairLoss):
-    """`sp` as a term: sum over pairs, mean over teachers. "auto" is the last map, as published."""
+    """`sp` as a term: sum over pairs, mean over teachers.
+
+    "auto" is the last map before pooling, as published; the last layer where a network has no maps.
+    """
 
     mixes_axes: ClassVar[bool] = True
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
@@ -54,8 +59,24 @@ class SP(PairLoss):
     def __init__(self, weight: float, pairs: list[list[str]] | Literal["auto"]) -> None:
         super().__init__(weight, pairs)
 
+    def choose(
+        self,
+        proposed: Sequence[tuple[str, str]],
+        student_shapes: Shapes,
+        teacher_shapes: tuple[Shapes, ...],
+    ) -> None:
+        """Take the last layers, maps if there are any; see `PairLoss.choose`."""
+        student, *teachers = map(_maps, (student_shapes, *teacher_shapes))
+        if student and all(teachers):
+            student_shapes, teacher_shapes = student, tuple(teachers)
+        super().choose(proposed, student_shapes, teacher_shapes)
+
     def forward(self, batch: DistillBatch) -> Tensor:
         """Return the unweighted difference of similarities."""
         teachers = range(len(batch.teachers))
         values = [sp(a, b) for teacher in teachers for a, b in self.features(batch, teacher)]
         return torch.stack(values).sum() / len(teachers)
+
+
+def _maps(shapes: Shapes) -> Shapes:
+    return {tap: shape for tap, shape in shapes.items() if len(shape) == 4}

@@ -12,7 +12,7 @@ from distill_lab.contracts import DistillBatch, Output
 from distill_lab.losses.base import Loss
 from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.labels import class_indices
-from distill_lab.losses.precision import wide
+from distill_lab.losses.precision import full_precision, wide
 
 ROTATIONS = 3
 
@@ -65,6 +65,7 @@ def sskd(
     return (divergence * kept).sum() / num_kept.clamp(min=1) * temperature**2
 
 
+@full_precision()
 def similarities(rotated: Tensor, original: Tensor) -> Tensor:
     """Return (M, B) cosines of embeddings of M rotated samples with those of B originals."""
     return _unit(wide(rotated)) @ _unit(wide(original)).T
