@@ -49,8 +49,11 @@ def test_a_row_lists_every_argument_with_its_default(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_row_says_of_features_and_golden_numbers_what_is_there(path):
-    test = ROOT / "tests" / "losses" / f"test_{path.stem}.py"
+def test_a_row_says_of_features_and_of_what_the_test_compares_with_what_is_there(path):
+    test = (ROOT / "tests" / "losses" / f"test_{path.stem}.py").read_text(encoding="utf-8")
     said = row(path.stem)
     assert ("features" in said["needs"]) == ("pairs" in node(path))
-    assert ("golden" in said["checked against"]) == ("golden_" in test.read_text(encoding="utf-8"))
+    assert ("golden" in said["checked against"]) == ("golden_" in test)
+    libraries = re.findall(r"^(?:import|from) (numpy|scipy)", test, re.MULTILINE)
+    assert ("scipy" in said["checked against"]) == ("scipy" in libraries)
+    assert "numpy" not in said["checked against"] or "numpy" in libraries
