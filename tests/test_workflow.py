@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from distill_lab import plan, workflow
+from distill_lab.data.checksum import checksum
 from distill_lab.errors import RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
@@ -452,3 +454,34 @@ def test_handoffs_survive_json(here):
 
 def test_report_path_is_where_the_report_is(here):
     assert Path(here.report_path).read_text().startswith("<!doctype html>")
+
+
+def test_what_another_process_is_at_comes_after_what_need_not_wait_for_it(
+    here, monkeypatch, capsys
+):
+    overrides = [*QUICK, "seed=9"]
+    parts, store = checked(overrides), store_of()
+    control = plan.fingerprints(parts, checksum(parts.data.load()))["5 control"].same_code
+    held, trained = Event(), Event()
+
+    def other_process():
+        with store.lock(control):
+            held.set()
+            trained.wait(60)
+
+    order, real = [], workflow._Flow._take_or_do
+
+    def noted(flow, stage):
+        order.append(stage.name)
+        real(flow, stage)
+        if stage.name == "5 train":
+            Timer(1.0, trained.set).start()  # longer than it takes to look for the next stage
+
+    monkeypatch.setattr(workflow._Flow, "_take_or_do", noted)
+    other = Thread(target=other_process)
+    other.start()
+    held.wait(60)
+    run_job(parts, overrides)
+    other.join()
+    assert order == [*NAMES[:4], "5 train", "5 control", "6 evaluate"]
+    assert "5 control    waits: another process is at it" in capsys.readouterr().out

@@ -32,6 +32,7 @@ from distill_lab.stages.handoffs import (
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 
+FOREVER = -1.0  # seconds to wait for a lock
 UPSTREAM = "upstream"
 MODEL = "model"
 FILLED_AFTER = "4 loss"  # with cache.fill=stage_2: then it is known which layers are read
@@ -101,8 +102,7 @@ def run(
         workflow_run.log_params({**shown, "choices": parts.choices})
         _log_data(workflow_run, parts, digest)
         flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say)
-        for stage in STAGES:
-            flow.obtain(stage)
+        flow.obtain_all()
         report: Report = flow.handoffs["6 evaluate"]
         path = store.fetch(flow.origin["6 evaluate"], "report.html")
         workflow_run.log_metrics(report.metrics)
@@ -139,23 +139,43 @@ class _Flow:
         self.origin: dict[str, str] = {}
         self.reused: list[str] = []
 
-    def obtain(self, stage: Stage) -> None:
-        """Take the stage from the store, or do it; one process at a time per fingerprint."""
+    def obtain_all(self) -> None:
+        """Obtain every stage, in order but for those that another process is at.
+
+        They come after the stages that need not wait for them: jobs of a sweep that want one
+        control train their students meanwhile.
+        """
+        left = list(STAGES)
+        while left:
+            able = [stage for stage in left if all(name in self.handoffs for name in stage.after)]
+            done = next((stage for stage in able if self._obtain(stage, patience=0)), None)
+            if done is None:
+                done = able[0]
+                self.say(f"  {done.name:<12} waits: another process is at it")
+                self._obtain(done, patience=FOREVER)
+            left.remove(done)
+
+    def _obtain(self, stage: Stage, patience: float) -> bool:
+        """Take the stage from the store, or do it; one process at a time per fingerprint.
+
+        Returns:
+            Whether the lock was free within `patience` seconds.
+        """
         if stage.shared:
             self._take_or_do(stage)
-            return
+            return True
         lock = self.store.lock(self.fingerprints[stage.name].same_code)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except Timeout:
-            self.say(f"  {stage.name:<12} waits: another process is at it")
-            lock.acquire()
+            return False
         try:
             self._take_or_do(stage)
             if stage.name == FILLED_AFTER and self.parts.cache.fill == "stage_2":
                 self._fill_caches()
         finally:
             lock.release()
+        return True
 
     def _take_or_do(self, stage: Stage) -> None:
         if self.parts.reuse == "off" or not self._reuse(stage):
