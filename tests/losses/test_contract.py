@@ -25,7 +25,7 @@ from distill_lab.training.distiller import Distiller
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 SHARED = {"base", "batch_norm", "checks", "classifier", "labels", "objective", "pairs"}
-SHARED |= {"divergence", "precision", "regressor", "weighting"}
+SHARED |= {"divergence", "precision", "regressor", "unit", "weighting"}
 NOT_A_TERM = {"__init__", *SHARED}
 NUM_SAMPLES = 100
 NUM_CLASSES = 5
@@ -310,6 +310,14 @@ def test_mixed_labels_give_a_finite_value_and_gradient(name):
     loss, batch = make(name)
     one_hot = F.one_hot(batch.targets, NUM_CLASSES).float()
     check_finite(loss, replace(batch, targets=0.7 * one_hot + 0.3 * one_hot.flip(0)))
+
+
+@all_losses
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_may_be_of_any_integer_type(name, dtype):
+    (loss, batch), (plain, _) = make(name), make(name)
+    value = drawn(loss, replace(batch, targets=batch.targets.to(dtype)))
+    torch.testing.assert_close(value, drawn(plain, batch))
 
 
 @all_losses

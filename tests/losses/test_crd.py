@@ -77,7 +77,7 @@ def test_first_value_is_that_of_the_definition_and_sets_z():
     contrast = loss.contrasts[0][0]
     one = batch(0)
     labels = loss.labels.index_copy(0, one.index, one.targets)
-    negatives = loss._negatives(labels, one.targets)
+    negatives = loss._negatives(labels, one.targets, one.index)
     banks = contrast.student_bank.clone(), contrast.teacher_bank.clone()
     value = loss(one).detach()
     rows = torch.cat([one.index[:, None], negatives], dim=1)
@@ -138,9 +138,9 @@ def test_nothing_is_learnt_outside_of_training(how):
 
 def test_negatives_are_of_other_classes_and_equally_likely():
     loss = connected(num_negatives=10**6)
-    assert loss._negatives(CLASSES, CLASSES[:2]).shape == (2, NUM_SAMPLES - 1)
+    assert loss._negatives(CLASSES, CLASSES[:2], torch.arange(2)).shape == (2, NUM_SAMPLES - 1)
     targets = torch.full((500,), 2)
-    drawn = loss._negatives(CLASSES, targets)
+    drawn = loss._negatives(CLASSES, targets, torch.arange(500) % NUM_SAMPLES)
     assert bool((CLASSES[drawn] != 2).all())
     counts = torch.bincount(drawn.flatten(), minlength=NUM_SAMPLES)[CLASSES != 2]
     expected = 500 * (NUM_SAMPLES - 1) / 30
@@ -150,16 +150,35 @@ def test_negatives_are_of_other_classes_and_equally_likely():
 def test_a_sample_that_was_not_seen_may_be_a_negative_of_any_class():
     loss = connected()
     labels = torch.where(torch.arange(NUM_SAMPLES) < 8, CLASSES, -1)
-    drawn = loss._negatives(labels, torch.zeros(500, dtype=torch.int64)).unique()
+    index = torch.zeros(500, dtype=torch.int64)
+    drawn = loss._negatives(labels, index, index).unique()
     unseen = torch.arange(8, NUM_SAMPLES)
     assert bool(torch.isin(unseen, drawn).all())
     assert not bool(torch.isin(torch.tensor([0, 4]), drawn).any())
 
 
-def test_one_class_alone_is_contrasted_with_itself():
-    one = torch.zeros(NUM_SAMPLES, dtype=torch.int64)
-    drawn = connected()._negatives(one, one[:3])
-    assert bool(((drawn >= 0) & (drawn < NUM_SAMPLES)).all())
+def test_samples_of_one_class_alone_are_contrasted_with_all_others():
+    one, index = torch.zeros(NUM_SAMPLES, dtype=torch.int64), torch.tensor([0, 7, NUM_SAMPLES - 1])
+    rows = connected(num_negatives=10**6)._negatives(one, one[:3], index)
+    for own, drawn in zip(index.tolist(), rows, strict=True):
+        assert own not in drawn
+        assert drawn.unique().numel() > NUM_SAMPLES / 2
+
+
+def test_a_low_temperature_has_a_finite_value_and_z():
+    loss = connected(contrast_temperature=0.001)
+    for start in (0, 8):
+        assert bool(torch.isfinite(loss(batch(start))))
+    assert bool(torch.isfinite(loss.contrasts[0][0].log_normalisers).all())
+
+
+@pytest.mark.parametrize("wrong", [-1, NUM_SAMPLES])
+def test_an_index_outside_the_training_samples_is_named(wrong):
+    one = batch(0)
+    index = one.index.clone()
+    index[0] = wrong
+    with pytest.raises(ValueError, match=rf"crd: index must be in \[0, {NUM_SAMPLES}\).*{wrong}"):
+        connected()(replace(one, index=index))
 
 
 def test_classes_are_learnt_as_samples_are_seen():

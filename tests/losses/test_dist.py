@@ -51,6 +51,15 @@ def test_agrees_with_the_correlation_of_numpy(temperature, shape):
     assert value.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_classes_that_are_unlikely_everywhere_count_as_well():
+    # At logits of this size most of 1000 classes have probabilities below 1e-8.
+    torch.manual_seed(0)
+    student, teacher = (15 * torch.randn(64, 1000) for _ in range(2))
+    columns = zip(probabilities(student, 1).T, probabilities(teacher, 1).T, strict=True)
+    expected = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in columns])
+    assert float(dist(student, teacher, 1.0, 0.0, 1.0)) == pytest.approx(expected, rel=1e-3)
+
+
 def test_only_the_relation_between_probabilities_counts():
     # Probabilities moved half-way to uniform differ, but correlate perfectly within and across.
     p = torch.softmax(torch.randn(6, 4), dim=1)

@@ -69,7 +69,7 @@ def test_a_factor_that_moves_from_one_layer_to_the_other_does_not_matter():
 
 def test_widths_must_agree():
     narrow, wide = torch.zeros(2, 3, 4, 4), torch.zeros(2, 6, 4, 4)
-    with pytest.raises(ValueError, match=r"3 and 3 channels, teacher's 3 and 6.*regressors"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\).*\(2, 6, 4, 4\).*a regressor"):
         fsp(narrow, narrow, narrow, wide)
 
 

@@ -96,7 +96,7 @@ def test_factors_of_any_length_are_finite(scale):
 def test_factors_must_be_maps_of_one_batch():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 3, 4, 4\).*maps"):
         ft(torch.zeros(2, 3), torch.zeros(2, 3, 4, 4))
-    with pytest.raises(ValueError, match="one batch"):
+    with pytest.raises(ValueError, match="the same B samples"):
         ft(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4))
 
 

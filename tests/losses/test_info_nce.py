@@ -44,6 +44,12 @@ def test_a_batch_of_one_is_zero_with_a_gradient():
     assert bool((student.grad == 0).all())
 
 
+def test_a_vector_of_zeros_points_nowhere_and_has_a_small_gradient():
+    student = torch.zeros(3, 4, dtype=torch.float16, requires_grad=True)
+    info_nce(student, torch.eye(3, 4), 0.1).backward()
+    assert not bool(student.grad.any())
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 4\).*Project them"):
         info_nce(torch.zeros(2, 3), torch.zeros(2, 4), 0.07)

@@ -116,9 +116,9 @@ def test_a_teacher_that_is_zero_everywhere_has_the_value_zero():
 
 def test_layers_must_be_two_or_more_of_equal_width():
     layers = maps()
-    with pytest.raises(ValueError, match=r"\[4\] channels.*two maps or more"):
+    with pytest.raises(ValueError, match=r"1 maps of the student, 1 of the.*two or more"):
         kdsvd(layers[:1], layers[:1])
-    with pytest.raises(ValueError, match=r"\[4, 5\] channels, teacher's \[5, 6\].*equal width"):
+    with pytest.raises(ValueError, match=r"\(3, 4, .*\(3, 5, .*equal width"):
         kdsvd(layers[:2], layers[1:])
 
 

@@ -73,3 +73,19 @@ def test_term_uses_temperatures_of_its_own(batch_of):
     student, teacher = torch.randn(3, 4), torch.randn(3, 4)
     value = MLKD(weight=0.9, temperatures=[2.0, 3.0])(batch_of(student, teacher, temperature=7.0))
     torch.testing.assert_close(value, mlkd(student, teacher, [2.0, 3.0]))
+
+
+def test_classes_are_compared_as_well_where_they_are_many():
+    # Above, K x K matrices are built; here 5 classes of 2 samples make the other way cheaper.
+    student, teacher = (
+        torch.randn(2, 5, dtype=torch.float64),
+        torch.randn(2, 5, dtype=torch.float64),
+    )
+    p, q = teacher.softmax(dim=1), student.softmax(dim=1)
+    between = sum(
+        float((q[:, k] @ q[:, j] - p[:, k] @ p[:, j]) ** 2) for k in range(5) for j in range(5)
+    )
+    samples = sum(float((q[a] @ q[b] - p[a] @ p[b]) ** 2) for a in range(2) for b in range(2))
+    divergence = float((p * (p.log() - q.log())).sum(dim=1).mean())
+    expected = divergence + samples / 2 + between / 5
+    assert float(mlkd(student, teacher, [1.0])) == pytest.approx(expected)

@@ -108,6 +108,12 @@ def test_several_teachers_count_by_their_mean(batch_of):
     torch.testing.assert_close(loss(batch_of(student, first, second)), expected)
 
 
+@pytest.mark.parametrize("shapes", [((4, 3), (3, 5)), ((4,), (4, 5))])
+def test_scores_must_be_of_the_same_samples(shapes):
+    with pytest.raises(ValueError, match=r"rrd: ranked scores are .*\(B, n\) and \(B, m\)"):
+        rrd(*map(torch.zeros, shapes))
+
+
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="num_ranked: must be >= 1, got 0"):
         RRD(1.0, 0, 5)

@@ -277,6 +277,25 @@ def test_weights_that_change_are_in_the_curve(distil, net_of, train, regime):
     assert ["train/loss/kd" in row for row in trainee.curve] == [True, False, False]
 
 
+def test_a_weight_in_the_curve_is_that_of_the_epochs_last_step(distil, net_of, train):
+    trainee = distil(net_of(3), terms={"ce": CE(1.0), "kd": KD(0.5)}, epochs=2)
+    trainee.objective.schedules["kd"] = {"linear": [1, 0]}
+    train(trainee)
+    # 3 steps an epoch: after 2 of 6 steps, and after 5, the factor is 1 - 2/6 and 1 - 5/6.
+    assert [row["train/weight/kd"] for row in trainee.curve] == pytest.approx(
+        [0.5 * 4 / 6, 0.5 / 6]
+    )
+
+
+def test_a_teacher_that_no_running_term_reads_is_not_asked(distil, net_of, train):
+    teacher, calls = net_of(3), []
+    teacher.register_forward_hook(lambda *_: calls.append(1))
+    trainee = distil(teacher, terms={"ce": CE(1.0), "kd": KD(0.5)}, epochs=3)
+    trainee.objective.schedules["kd"] = {"stop": 1}
+    train(trainee)
+    assert len(calls) == 3
+
+
 def test_a_balance_changes_the_weights_by_the_gradients(distil, net_of, train):
     trainee = distil(net_of(3), terms={"ce": CE(1.0), "kd": KD(1e-4)}, epochs=2)
     trainee._balance = GradientBalance(trainee.objective, trainee.net, every=1)

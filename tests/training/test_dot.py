@@ -13,6 +13,7 @@ from distill_lab.losses.kd import KD
 from distill_lab.losses.objective import Objective
 from distill_lab.settings import Hardware
 from distill_lab.temperature import Constant
+from distill_lab.training.balance import GradientBalance
 from distill_lab.training.distiller import Distiller
 from distill_lab.training.dot import DOT, momenta, next_buffers
 from distill_lab.training.fit import fit
@@ -286,11 +287,16 @@ def test_bf16_trains_weights_in_float32(distil, info, splits):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_is_gone_through_twice(distil, info, splits):
+@pytest.mark.parametrize(("optimizer", "balance_every"), [("dot", None), ("sgd", 2)])
+def test_a_compiled_network_is_gone_through_twice_whatever_the_size_of_the_batch(
+    distil, info, splits, optimizer, balance_every
+):
     states = []
     for wanted in (False, True):
         hardware = Hardware("cpu", 1, "32-true", channels_last=False, compile=wanted, threads=1)
-        trainee = distil("dot", batch_size=24, epochs=2)
+        trainee = distil(optimizer, batch_size=20, epochs=2)
+        if balance_every is not None:
+            trainee._balance = GradientBalance(trainee.objective, trainee.net, balance_every)
         fitted = fit(
             trainee, info, splits, trainee.regime, hardware, 0, "a test", lambda row, epoch: None
         )

@@ -47,7 +47,8 @@ def test_training_finds_every_answer_and_has_the_uncached_curve(
 ):
     asked = regime(batch_size=20, epochs=3, **how)
     machine = replace(hardware, precision=precision, channels_last=layout)
-    fill([Teacher(net, (), 20, cache_of())], info, splits, asked, machine, seed=5)
+    teachers = [Teacher(net, (), 20, cache_of())]
+    fill(teachers, info, splits, asked, machine, seed=5, epochs=3)
 
     def curve(caches):
         objective = Objective({"ce": CE(0.1), "kd": KD(0.9)})
@@ -64,12 +65,13 @@ def test_what_is_there_is_left_and_what_is_not_is_computed(
     net, cache_of, info, splits, hardware, regime
 ):
     short, long = (regime(batch_size=20, epochs=epochs, **CROPPED) for epochs in (1, 3))
-    fill([Teacher(net, (), 20, cache_of())], info, splits, short, hardware, seed=5)
+    teachers = [Teacher(net, (), 20, cache_of())]
+    fill(teachers, info, splits, short, hardware, seed=5, epochs=1)
     cache = cache_of()
-    fill([Teacher(net, (), 20, cache)], info, splits, long, hardware, seed=5)
+    fill([Teacher(net, (), 20, cache)], info, splits, long, hardware, seed=5, epochs=3)
     assert cache.num_computed == 2 * N
     again = cache_of()
-    fill([Teacher(net, (), 20, again)], info, splits, long, hardware, seed=5)
+    fill([Teacher(net, (), 20, again)], info, splits, long, hardware, seed=5, epochs=3)
     assert again.num_computed == 0
 
 
@@ -77,22 +79,32 @@ def test_a_lone_sample_that_training_leaves_out_is_not_waited_for(
     net, cache_of, info, splits, hardware, regime
 ):
     asked = regime(batch_size=47, epochs=2, **CROPPED)
-    fill([Teacher(net, (), 47, cache_of())], info, splits, asked, hardware, seed=5)
+    teachers = [Teacher(net, (), 47, cache_of())]
+    fill(teachers, info, splits, asked, hardware, seed=5, epochs=2)
     again = cache_of()
     assert [again.missing(view) for view in (0, 1)] == [1, 1]
-    fill([Teacher(net, (), 47, again)], info, splits, asked, hardware, seed=5)
+    fill([Teacher(net, (), 47, again)], info, splits, asked, hardware, seed=5, epochs=2)
     assert again.num_computed == 0
 
 
 def test_no_more_views_are_filled_than_are_held(net, cache_of, info, splits, hardware, regime):
     cache = cache_of(views=2)
     asked = regime(batch_size=20, epochs=3, **CROPPED)
-    fill([Teacher(net, (), 20, cache)], info, splits, asked, hardware, seed=5)
+    fill([Teacher(net, (), 20, cache)], info, splits, asked, hardware, seed=5, epochs=3)
     assert cache.num_computed == 2 * N
 
 
 def test_every_teacher_fills_its_own(net, cache_of, info, splits, hardware, regime):
     caches = [cache_of("one"), cache_of("two")]
     teachers = [Teacher(net, (), 20, cache) for cache in [*caches, None]]
-    fill(teachers, info, splits, regime(batch_size=20, epochs=1, **CROPPED), hardware, seed=5)
+    once = regime(batch_size=20, epochs=1, **CROPPED)
+    fill(teachers, info, splits, once, hardware, seed=5, epochs=1)
     assert [cache.num_computed for cache in caches] == [N, N]
+
+
+def test_what_comes_after_the_last_teachers_term_has_stopped_is_not_asked(
+    net, cache_of, info, splits, hardware, regime
+):
+    cache, asked = cache_of(), regime(batch_size=20, epochs=3, **CROPPED)
+    fill([Teacher(net, (), 20, cache)], info, splits, asked, hardware, seed=5, epochs=2)
+    assert [cache.missing(view) for view in range(3)] == [0, 0, N]

@@ -42,9 +42,9 @@ RECIPES = {
     "dist": Recipe((1, 4)),  # authors' code: 1; CIFAR-100 4
     "dist_plus": Recipe((1, 1)),  # torchdistill
     "logit_standardization": Recipe((2, 4), ce=0.1),  # authors' configs
-    "mlkd": Recipe(None, ("warmup", 20), ce=0.1),
+    "mlkd": Recipe(ce=0.1),
     "wsld": Recipe((2, 4)),  # ImageNet 2, CIFAR-100 4
-    "sdd": Recipe((4, 4), ("warmup", 20), ce=0.1),
+    "sdd": Recipe((4, 4), ce=0.1),  # its code has a warm-up, switched off
     "skd": Recipe((4, 4), ce=0.5),  # torchdistill
     "sskd": Recipe((4, 4), ce=0.1),  # torchdistill
     "deit_soft": Recipe((3, 3), ce=0.9),

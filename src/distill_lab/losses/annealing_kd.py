@@ -11,6 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
+from distill_lab.losses.labels import as_labels
 from distill_lab.losses.precision import wide
 
 
@@ -65,7 +66,7 @@ class AnnealingKD(Loss):
         student = batch.student.logits
         regression_epochs = self.regression_fraction * batch.num_epochs
         if batch.epoch >= regression_epochs:
-            return F.cross_entropy(wide(student), batch.targets)
+            return F.cross_entropy(wide(student), as_labels(batch.targets))
         step = annealing_temperature(batch.epoch, regression_epochs, self.max_temperature)
         fraction = step / self.max_temperature
         values = [annealing_kd(student, teacher.logits, fraction) for teacher in batch.teachers]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size
 from distill_lab.losses.precision import wide
 
@@ -32,13 +33,9 @@ def at(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         Scalar; zero iff the attention maps agree. A map of zeros has no attention anywhere.
 
     Raises:
-        ValueError: a feature is not a map.
+        ValueError: a feature is not a map, or the batches differ.
     """
-    if not student_feature.ndim == teacher_feature.ndim == 4:
-        raise ValueError(
-            f"at: student is {tuple(student_feature.shape)}, teacher "
-            f"{tuple(teacher_feature.shape)}; both must be maps (B, C, H, W)."
-        )
+    require_maps("at", student_feature, teacher_feature, equal_widths=False)
     student, teacher = same_size(wide(student_feature), wide(teacher_feature.detach()))
     return F.mse_loss(_attention(student), _attention(teacher))
 

@@ -28,12 +28,14 @@ def cat_kd(student_maps: Tensor, teacher_maps: Tensor, resolution: int) -> Tenso
         resolution: positions along each side after average pooling, >= 1.
 
     Returns:
-        Scalar, mean over B, K and positions; zero iff the pooled maps differ by a factor > 0.
+        Scalar, mean over B, K and positions; zero iff the pooled maps differ by a factor > 0
+        and none is shorter than 1e-4, by which it is then divided (the published code: 1e-12).
 
     Raises:
-        ValueError: the samples or classes differ.
+        ValueError: one gives no maps, or samples or classes differ.
     """
-    if student_maps.shape[:2] != teacher_maps.shape[:2]:
+    maps = student_maps.ndim == teacher_maps.ndim == 4
+    if not maps or student_maps.shape[:2] != teacher_maps.shape[:2]:
         raise ValueError(
             f"cat_kd: student maps are {tuple(student_maps.shape)}, teacher maps "
             f"{tuple(teacher_maps.shape)}; both must be (B, K, H, W) over the same K classes."

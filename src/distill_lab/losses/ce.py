@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
+from distill_lab.losses.labels import as_labels
 from distill_lab.losses.precision import wide
 
 
@@ -22,7 +23,7 @@ def ce(student_logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Scalar in nats, mean over B.
     """
-    return F.cross_entropy(wide(student_logits), targets)
+    return F.cross_entropy(wide(student_logits), as_labels(targets))
 
 
 class CE(Loss):

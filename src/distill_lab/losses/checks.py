@@ -25,6 +25,32 @@ def require_same_classes(name: str, student_logits: Tensor, teacher_logits: Tens
         )
 
 
+def require_maps(name: str, student: Tensor, teacher: Tensor, equal_widths: bool) -> None:
+    """Refuse features that are no maps of the same samples.
+
+    Args:
+        name: of the loss.
+        student: (B, C, H, W).
+        teacher: (B, C', H', W').
+        equal_widths: whether C' has to be C.
+
+    Raises:
+        ValueError: they are not; names both shapes.
+    """
+    common = 2 if equal_widths else 1
+    if student.ndim == teacher.ndim == 4 and student.shape[:common] == teacher.shape[:common]:
+        return
+    advice = (
+        " with the same channels. Choose layers of equal width, or give the student a regressor."
+        if equal_widths
+        else "."
+    )
+    raise ValueError(
+        f"{name}: student is {tuple(student.shape)}, teacher {tuple(teacher.shape)}; both must be "
+        f"maps (B, C, H, W) of the same B samples{advice}"
+    )
+
+
 def require_equal_lengths(
     pairs: list[tuple[str, str]], student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...]
 ) -> None:

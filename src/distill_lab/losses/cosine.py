@@ -10,10 +10,8 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.checks import require_equal_lengths
 from distill_lab.losses.pairs import PairLoss
-from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import to_width
-
-_SHORTEST = 1e-6  # length below which a vector has no direction
+from distill_lab.losses.unit import unit_vectors
 
 
 def cosine(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
@@ -71,13 +69,3 @@ class Cosine(PairLoss):
             pairs = zip(projections.children(), self.features(batch, number), strict=True)
             values += [cosine(project(student), teacher) for project, (student, teacher) in pairs]
         return torch.stack(values).sum() / len(batch.teachers)
-
-
-def unit_vectors(vectors: Tensor) -> Tensor:
-    """Divide vectors (..., D) by their lengths; shorter than 1e-6, they become 0 without gradient.
-
-    >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    lengths = wide(vectors).norm(dim=-1, keepdim=True)
-    return wide(vectors) / lengths.masked_fill(lengths < _SHORTEST, torch.inf)

@@ -14,6 +14,7 @@ from distill_lab.losses.labels import class_indices
 from distill_lab.losses.pairs import PairLoss, pooled
 from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import Regressor, one_each
+from distill_lab.losses.unit import unit_vectors
 
 
 def crd(positive_scores: Tensor, negative_scores: Tensor, num_samples: int) -> Tensor:
@@ -87,14 +88,14 @@ class Contrast(nn.Module):
         self, student: Tensor, teacher: Tensor, index: Tensor, negatives: Tensor, learn: bool
     ) -> Tensor:
         """Return the value of both directions for vectors (B, D); if asked to, learn them after."""
-        student = F.normalize(self.student_embedding(student), dim=1)
-        teacher = F.normalize(self.teacher_embedding(teacher), dim=1)
+        student = unit_vectors(self.student_embedding(student))
+        teacher = unit_vectors(self.teacher_embedding(teacher))
         rows = torch.cat([index[:, None], negatives], dim=1)
         sides = (student, self.teacher_bank), (teacher, self.student_bank)
         # Every product, then those of the rows: a gather of vectors takes K D numbers a sample.
         scores = [(anchor @ bank.T).gather(1, rows) / self.temperature for anchor, bank in sides]
-        fresh = torch.stack([score.detach().exp().mean().log() for score in scores])
-        fresh = fresh + math.log(len(self.student_bank))
+        sums = torch.stack([score.detach().flatten().logsumexp(dim=0) for score in scores])
+        fresh = sums + math.log(len(self.student_bank) / rows.numel())
         normalisers = torch.where(self.log_normalisers.isnan(), fresh, self.log_normalisers)
         if learn:
             self.log_normalisers = normalisers
@@ -107,7 +108,7 @@ class Contrast(nn.Module):
     def _moved(self, bank: Tensor, index: Tensor, embedding: Tensor) -> Tensor:
         """Return a copy with new entries: the gradient of this step still reads the old ones."""
         entries = self.momentum * bank[index] + (1 - self.momentum) * embedding
-        return bank.index_copy(0, index, F.normalize(entries, dim=1))
+        return bank.index_copy(0, index, unit_vectors(entries))
 
 
 class CRD(PairLoss):
@@ -188,9 +189,10 @@ class CRD(PairLoss):
 
     def forward(self, batch: DistillBatch) -> Tensor:
         """Return the unweighted value, and remember the batch's embeddings and classes."""
+        self._check_index(batch.index)
         classes = class_indices(batch.targets)
         labels = self.labels.index_copy(0, batch.index, classes)
-        negatives = self._negatives(labels, classes)
+        negatives = self._negatives(labels, classes, batch.index)
         learn = self.training and any(a.requires_grad for a, _ in self.features(batch))
         values = [
             contrast(pooled(student), pooled(teacher), batch.index, negatives, learn)
@@ -203,10 +205,18 @@ class CRD(PairLoss):
             self.labels, self.seed = labels, self.seed + 1
         return torch.stack(values).sum() / len(batch.teachers)
 
-    def _negatives(self, labels: Tensor, classes: Tensor) -> Tensor:
+    def _check_index(self, index: Tensor) -> None:
+        size = len(self.labels)
+        if index.is_cpu and not bool(((index >= 0) & (index < size)).all()):  # a GPU would wait
+            raise ValueError(
+                f"crd: index must be in [0, {size}), the training samples it was connected to, "
+                f"got {index.tolist()}."
+            )
+
+    def _negatives(self, labels: Tensor, classes: Tensor, index: Tensor) -> Tensor:
         """Draw (B, K) samples of other classes: places in the order of classes, own ones cut out.
 
-        Where all samples are of one class, they are of that class.
+        Where all samples are of one class, they are any but the sample itself.
         """
         generator = torch.Generator(labels.device).manual_seed(int(self.seed))
         ranked, order = labels.sort()
@@ -216,7 +226,9 @@ class CRD(PairLoss):
         drawn = torch.randint(2**62, size, generator=generator, device=labels.device)
         place = drawn % (len(labels) - own).clamp(min=1)
         place = place + own * (place >= first)
-        return order[place.clamp(max=len(labels) - 1)]
+        another = (index[:, None] + 1 + drawn % (len(labels) - 1)) % len(labels)
+        alone = own == len(labels)
+        return torch.where(alone, another, order[place.clamp(max=len(labels) - 1)])
 
 
 def _width(shape: tuple[int, ...]) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.pairs import PairLoss, same_size
 from distill_lab.losses.precision import wide
@@ -30,14 +31,10 @@ def cwd(student_feature: Tensor, teacher_feature: Tensor, temperature: float) ->
         Scalar in nats, mean over B and C; zero iff the softmaxes agree.
 
     Raises:
-        ValueError: the widths differ, or the temperature is not above 0.
+        ValueError: a feature is not a map, batches or widths differ, or the temperature is not
+            above 0.
     """
-    if student_feature.shape[:2] != teacher_feature.shape[:2]:
-        raise ValueError(
-            f"cwd: student is {tuple(student_feature.shape)}, teacher "
-            f"{tuple(teacher_feature.shape)}; both must be maps (B, C, H, W) with the same "
-            "channels. Choose layers of equal width, or give the student a regressor."
-        )
+    require_maps("cwd", student_feature, teacher_feature, equal_widths=True)
     if not temperature > 0:
         raise ValueError(f"cwd: temperature must be > 0, got {temperature}.")
     maps = same_size(wide(student_feature), wide(teacher_feature.detach()))

@@ -12,8 +12,8 @@ from distill_lab.losses.precision import wide
 
 ROUNDING = 1e-6
 """Share of a row's length that float32 rounding may leave of a constant row once it is centred."""
-SMALLEST = 1e-8
-"""Length below which a centred row counts as constant; the published code's epsilon."""
+SMALLEST = 1e-16
+"""Length below which a centred row counts as constant: float32 loses the digits of its square."""
 
 
 def dist(

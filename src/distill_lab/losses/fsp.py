@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size
 from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
@@ -37,16 +38,12 @@ def fsp(
         Scalar, mean over all elements; zero iff the flow matrices agree.
 
     Raises:
-        ValueError: the teacher's widths are not the student's.
+        ValueError: a layer gives no maps, or batches or widths differ.
     """
+    for student, teacher in ((student_early, teacher_early), (student_late, teacher_late)):
+        require_maps("fsp", student, teacher, equal_widths=True)
     student = _flow(student_early, student_late)
     teacher = _flow(teacher_early.detach(), teacher_late.detach())
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"fsp: student's layers have {student_early.shape[1]} and {student_late.shape[1]} "
-            f"channels, teacher's {teacher_early.shape[1]} and {teacher_late.shape[1]}; both must "
-            "have as many. Choose layers of equal width, or give the student regressors."
-        )
     return F.mse_loss(student, teacher)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.batch_norm import BatchNorm
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size, zero
 from distill_lab.losses.precision import wide
 
@@ -34,13 +35,7 @@ def ft(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
     Raises:
         ValueError: one is no map, or the batches differ.
     """
-    maps = student_factor.ndim == teacher_factor.ndim == 4
-    if not maps or len(student_factor) != len(teacher_factor):
-        raise ValueError(
-            f"ft: the student's factor is {tuple(student_factor.shape)}, the teacher's "
-            f"{tuple(teacher_factor.shape)}; both must be maps (B, C, H, W) of one batch. Choose "
-            "layers before the pooling."
-        )
+    require_maps("ft", student_factor, teacher_factor, equal_widths=False)
     student, teacher = same_size(wide(student_factor), wide(teacher_factor.detach()))
     return (_normalised(student) - _normalised(teacher)).abs().mean()
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss
 from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
@@ -31,14 +32,9 @@ def ickd(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         passes no gradient on, where the published code divides it by 1e-12.
 
     Raises:
-        ValueError: the widths differ.
+        ValueError: a feature is not a map, or batches or widths differ.
     """
-    if student_feature.shape[:2] != teacher_feature.shape[:2]:
-        raise ValueError(
-            f"ickd: student is {tuple(student_feature.shape)}, teacher "
-            f"{tuple(teacher_feature.shape)}; both must be maps (B, C, H, W) with the same "
-            "channels. Choose layers of equal width, or give the student a regressor."
-        )
+    require_maps("ickd", student_feature, teacher_feature, equal_widths=True)
     difference = _correlation(student_feature) - _correlation(teacher_feature.detach())
     num, channels = student_feature.shape[:2]
     return difference.square().sum() / (channels * num**2)

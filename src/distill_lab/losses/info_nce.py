@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.pairs import PairLoss, pooled
-from distill_lab.losses.precision import full_precision, wide
+from distill_lab.losses.precision import full_precision
 from distill_lab.losses.regressor import Regressor, one_each
+from distill_lab.losses.unit import unit_vectors
 
 
 @full_precision()
@@ -41,8 +42,7 @@ def info_nce(student_embedding: Tensor, teacher_embedding: Tensor, temperature: 
         )
     if not temperature > 0:
         raise ValueError(f"info_nce: temperature must be > 0, got {temperature}.")
-    student = F.normalize(wide(student_embedding), dim=1)
-    teacher = F.normalize(wide(teacher_embedding), dim=1)
+    student, teacher = unit_vectors(student_embedding), unit_vectors(teacher_embedding)
     scores = student @ teacher.T / temperature
     partner = torch.arange(len(scores), device=scores.device)
     return (F.cross_entropy(scores, partner) + F.cross_entropy(scores.T, partner)) / 2

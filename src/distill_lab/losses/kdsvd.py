@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from distill_lab.contracts import DistillBatch, Shapes
+from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss
 from distill_lab.losses.precision import full_precision, wide
 from distill_lab.losses.regressor import to_width
@@ -44,15 +45,15 @@ def kdsvd(student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]
         layer where the teacher's map is zero has a vector of zeros in both.
 
     Raises:
-        ValueError: fewer than two layers, or widths that differ.
+        ValueError: fewer than two layers, or one gives no maps, or batches or widths differ.
     """
-    widths = [feature.shape[1] for feature in student_features]
-    if len(widths) < 2 or widths != [feature.shape[1] for feature in teacher_features]:
+    if len(student_features) < 2 or len(student_features) != len(teacher_features):
         raise ValueError(
-            f"kdsvd: student's maps have {widths} channels, teacher's "
-            f"{[feature.shape[1] for feature in teacher_features]}; both must be two maps or more "
-            "with the same channels. Choose layers of equal width, or give the student regressors."
+            f"kdsvd: there are {len(student_features)} maps of the student, "
+            f"{len(teacher_features)} of the teacher; both must be as many, two or more."
         )
+    for student_feature, teacher_feature in zip(student_features, teacher_features, strict=True):
+        require_maps("kdsvd", student_feature, teacher_feature, equal_widths=True)
     students, teachers = [], []
     for student_feature, teacher_feature in zip(student_features, teacher_features, strict=True):
         teacher = _teacher_vector(teacher_feature.detach())
@@ -73,7 +74,7 @@ def _teacher_vector(maps: Tensor) -> Tensor:
 
 
 def _closest(candidates: Tensor, teacher: Tensor) -> Tensor:
-    cosine = (candidates.detach() @ teacher[:, :, None]).squeeze(2)
+    cosine = (candidates.detach() @ teacher[:, :, None].to(candidates.dtype)).squeeze(2)
     index = cosine.abs().argmax(dim=1, keepdim=True)  # (B, 1)
     sign = cosine.gather(1, index).sign()  # 0 where the teacher's vector is
     width = candidates.shape[2]

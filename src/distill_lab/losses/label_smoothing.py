@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
+from distill_lab.losses.labels import as_labels
 from distill_lab.losses.precision import wide
 
 
@@ -25,7 +26,8 @@ def label_smoothing(student_logits: Tensor, targets: Tensor, smoothing: float) -
     Returns:
         Scalar in nats, mean over B.
     """
-    return F.cross_entropy(wide(student_logits), targets, label_smoothing=smoothing)
+    labels = as_labels(targets)
+    return F.cross_entropy(wide(student_logits), labels, label_smoothing=smoothing)
 
 
 class LabelSmoothing(Loss):

@@ -12,4 +12,14 @@ def class_indices(targets: Tensor) -> Tensor:
     >>> class_indices(torch.tensor([[0.3, 0.7], [1.0, 0.0]]))
     tensor([1, 0])
     """
-    return targets if targets.ndim == 1 else targets.argmax(dim=1)
+    return targets.long() if targets.ndim == 1 else targets.argmax(dim=1)
+
+
+def as_labels(targets: Tensor) -> Tensor:
+    """Return class indices (B,) of any integer type as int64, and probabilities (B, K) as they are.
+
+    >>> import torch
+    >>> as_labels(torch.tensor([2, 0], dtype=torch.int32)).dtype
+    torch.int64
+    """
+    return targets.long() if targets.ndim == 1 else targets

@@ -57,8 +57,17 @@ def _three_levels(student_logits: Tensor, teacher_logits: Tensor, temperature: f
     p, q = teacher.exp(), student.exp()
     num_samples, num_classes = p.shape
     batch = (q @ q.T - p @ p.T).square().sum() / num_samples
-    classes = (q.T @ q - p.T @ p).square().sum() / num_classes
-    return instance * temperature**2 + batch + classes
+    return instance * temperature**2 + batch + _between_classes(q, p) / num_classes
+
+
+def _between_classes(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the squared length of S'S - T'T, by the smaller of two products: K x K or 2B x 2B."""
+    num_samples, num_classes = student.shape
+    if num_classes <= 2 * num_samples:
+        return (student.T @ student - teacher.T @ teacher).square().sum()
+    rows = torch.cat([student, teacher])
+    signs = rows.new_tensor([1.0] * num_samples + [-1.0] * num_samples)
+    return (rows @ rows.T).square() @ signs @ signs
 
 
 class MLKD(Loss):

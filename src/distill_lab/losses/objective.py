@@ -86,6 +86,10 @@ class Objective(nn.Module):
             name: term for name, term in self.losses.items() if epoch < stops.get(name, math.inf)
         }
 
+    def asks_teachers(self, epoch: float) -> bool:
+        """Tell whether a running term reads a teacher."""
+        return any(term.uses_teacher for term in self.running(epoch).values())
+
     def extra_inputs(self, inputs: Tensor, epoch: float = 0.0) -> dict[str, Tensor]:
         """Return the further inputs of running terms that ask for some; see `Loss.extra_inputs`."""
         asked = {name: term.extra_inputs(inputs) for name, term in self.running(epoch).items()}

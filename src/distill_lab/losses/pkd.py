@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab.contracts import DistillBatch, Shapes
-from distill_lab.losses.cosine import unit_vectors
 from distill_lab.losses.pairs import PairLoss
 from distill_lab.losses.regressor import to_width
+from distill_lab.losses.unit import unit_vectors
 
 
 def pkd(student_token: Tensor, teacher_token: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ def reviewkd(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     is no smaller than the map is left out.
 
     Source: Chen et al. 2021, arXiv:2104.09044, section 3.3; the weights are those of the authors'
-    code (dvlab-research/ReviewKD).
+    code (dvlab-research/ReviewKD), which reads the height alone: it differs where a map is wider
+    than high.
 
     Args:
         student_feature: (B, C, H, W), fused and resized; any float dtype; computed in float32.

@@ -30,7 +30,16 @@ def rrd(ranked_scores: Tensor, uninteresting_scores: Tensor) -> Tensor:
 
     Returns:
         Scalar in nats, summed over the top items, mean over B; never 0 with two items or more.
+
+    Raises:
+        ValueError: the shapes are not (B, n) and (B, m).
     """
+    shapes = tuple(ranked_scores.shape), tuple(uninteresting_scores.shape)
+    if not all(len(shape) == 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+        raise ValueError(
+            f"rrd: ranked scores are {shapes[0]}, the others {shapes[1]}; they must be (B, n) and "
+            "(B, m), of the same B samples."
+        )
     ranked = wide(ranked_scores)
     # Reversed, so that a running sum over what came before is that over the items that are left.
     left = torch.cat([wide(uninteresting_scores), ranked.flip(1)], dim=1).logcumsumexp(dim=1)

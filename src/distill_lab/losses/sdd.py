@@ -135,7 +135,12 @@ def cell_logits(maps: Tensor, classifier: nn.Linear, scales: tuple[int, ...]) ->
         maps: (B, C, H, W).
         classifier: of C features.
         scales: cells along each side; P is the sum of their squares.
+
+    Raises:
+        ValueError: there are no maps.
     """
+    if maps.ndim != 4:
+        raise ValueError(f"sdd: cells are of maps (B, C, H, W), got {tuple(maps.shape)}.")
     features = wide(maps)
     cells = [F.adaptive_avg_pool2d(features, scale).flatten(2) for scale in scales]
     weight = classifier.weight.to(features.dtype)

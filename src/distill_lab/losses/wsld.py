@@ -12,6 +12,7 @@ from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.checks import require_same_classes
 from distill_lab.losses.divergence import kl_divergence
+from distill_lab.losses.labels import as_labels
 from distill_lab.losses.precision import wide
 
 EPSILON = 1e-7
@@ -56,8 +57,9 @@ def wsld(
 
 def _weights(student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
     """Return (B,) weights in [0, 1]."""
-    student_error = F.cross_entropy(student, targets, reduction="none")
-    teacher_error = F.cross_entropy(teacher, targets, reduction="none")
+    labels = as_labels(targets)
+    student_error = F.cross_entropy(student, labels, reduction="none")
+    teacher_error = F.cross_entropy(teacher, labels, reduction="none")
     return -torch.expm1(-student_error / (teacher_error + EPSILON))
 
 

@@ -108,13 +108,16 @@ def fill_caches(context: Context, teacher: TeacherChoice, loss: ConnectedLoss) -
     """
     parts, start = context.parts, perf_counter()
     nets = [context.trained_network(candidate) for candidate in teacher.kept]
-    objective = Objective(made_terms(with_pairs(parts.loss, loss.pairs)))
+    terms = made_terms(with_pairs(parts.loss, loss.pairs))
+    objective = Objective(terms, parts.weighting.schedules)
     caches = open_caches(context, teacher, nets, objective)
     teachers = [
         Teacher(net, objective.needs.teacher, parts.regime.batch_size, cache)
         for net, cache in zip(nets, caches, strict=True)
     ]
-    fill(teachers, context.info, context.splits, parts.regime, parts.hardware, parts.seed)
+    regime, seed = parts.regime, parts.seed
+    epochs = sum(map(objective.asks_teachers, range(regime.epochs)))
+    fill(teachers, context.info, context.splits, regime, parts.hardware, seed, epochs)
     computed = sum(cache.num_computed for cache in caches if cache is not None)
     context.run.log_metrics({"cache/computed": computed, "seconds": perf_counter() - start})
 

@@ -21,7 +21,7 @@ class GradientBalance:
     Args:
         objective: its `scales` are set.
         student: the network whose weights the gradients are of.
-        every: steps between two looks, each of which costs a backward pass per term.
+        every: batches between two looks, each of which costs a backward pass per term.
     """
 
     def __init__(self, objective: Objective, student: nn.Module, every: int) -> None:
@@ -32,7 +32,7 @@ class GradientBalance:
         self._seen = 0
 
     def update(self, terms: dict[str, Tensor]) -> None:
-        """Look at the gradients of a step's terms, if it is time to."""
+        """Look at the gradients of a batch's terms, if it is time to."""
         if self._seen % self.every == 0:
             self._log_norms = {k: norm for k, norm in self._log_norms.items() if k in terms}
             for name, value in terms.items():

@@ -34,8 +34,12 @@ def compiled(networks: Sequence[nn.Module], device: torch.device) -> Iterator[No
     torch.compiler.reset()
     for net in networks:
         net.compile()
-    # By default torch uses a graph that it compiled without hooks with them too: no taps.
-    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+    with (
+        # By default torch uses a graph that it compiled without hooks with them too: no taps.
+        torch._dynamo.config.patch(skip_nnmodule_hook_guards=False),
+        # And it reuses a graph's memory on the way back, where some steps go through it twice.
+        torch._functorch.config.patch(donated_buffer=False),
+    ):
         try:
             yield
         finally:

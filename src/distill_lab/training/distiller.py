@@ -34,7 +34,7 @@ class Distiller(Trainee):
         num_classes: K.
         seed: of the mixing of samples.
         caches: one per teacher, or None where it is not cached; () for none at all.
-        balance_every: steps between two looks at the terms' gradients; None: no balance.
+        balance_every: batches between two looks at the terms' gradients; None: no balance.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Distiller(Trainee):
         self.objective = objective
         self.temperature = temperature
         self._needs = objective.needs
-        asked = any(term.uses_teacher for term in objective.losses.values())
         self._teachers = tuple(
             Teacher(net, self._needs.teacher, regime.batch_size, cache)
             for net, cache in zip(teachers, caches or [None] * len(teachers), strict=True)
-            if asked
+            if objective.asks_teachers(0.0)
         )
         self._classifier = (classifier_of(student),)  # in a tuple, as it is the student's, not ours
         self._balance = (
             None if balance_every is None else GradientBalance(objective, student, balance_every)
         )
         self._used_temperature = temperature(0.0)
+        self._used_epoch = 0.0
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -86,8 +86,10 @@ class Distiller(Trainee):
         teachers = tuple(
             replace(teacher.answer(batch), classifier=teacher.classifier)
             for teacher in self._teachers
+            if self.objective.asks_teachers(self.epochs_done)
         )
         self._used_temperature = self.temperature(self.progress)
+        self._used_epoch = self.epochs_done
         index = batch.index.to(student.logits.device, non_blocking=True)
         asked = DistillBatch(
             student,
@@ -95,7 +97,7 @@ class Distiller(Trainee):
             batch.targets,
             index,
             self._used_temperature,
-            self.epochs_done,
+            self._used_epoch,
             self.regime.epochs,
             inputs=batch.inputs,
         )
@@ -123,7 +125,6 @@ class Distiller(Trainee):
         super().on_validation_epoch_end()
         row, objective = self.curve[-1], self.objective
         row["train/temperature"] = self._used_temperature
-        last = len(self.curve) - 1
-        for name, weight in objective.weights(last, self.regime.epochs).items():
+        for name, weight in objective.weights(self._used_epoch, self.regime.epochs).items():
             if name in objective.schedules or self._balance is not None:
                 row[f"train/weight/{name}"] = weight

@@ -21,6 +21,7 @@ def fill(
     regime: Regime,
     hardware: Hardware,
     seed: int,
+    epochs: int,
 ) -> None:
     """Ask the teachers about every view of a training that their caches lack.
 
@@ -31,6 +32,7 @@ def fill(
         regime: of the training.
         hardware: of the training.
         seed: of the training.
+        epochs: of it in which a teacher is asked.
 
     Raises:
         ValueError: a cache cannot hold a value.
@@ -43,7 +45,7 @@ def fill(
     changing = any(teacher.cache.changing for teacher in teachers if teacher.cache is not None)
     networks = [teacher.net for teacher in teachers] if hardware.compile else []
     with compiled(networks, device), autocast(hardware):
-        for view in range(regime.epochs if changing else 1):
+        for view in range(epochs if changing else min(epochs, 1)):
             lacking = [teacher for teacher in teachers if _lacks(teacher, view, data)]
             for batch in data.train_pass(view, device) if lacking else ():
                 ready = laid_out(mix(batch, regime, info.num_classes, seed), layout)
