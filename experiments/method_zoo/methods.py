@@ -40,10 +40,10 @@ class Method:
 
 
 def methods() -> dict[str, Method]:
-    """Return all methods by name: one per term but `ce`, and those that methods.toml adds."""
+    """Return all methods by name: one per term, and those that methods.toml adds."""
     given = tomllib.loads(GIVEN.read_text(encoding="utf-8"))
-    names = [*(name for name in options("loss") if name != "ce"), *given]
-    return {name: _method(name, given.get(name, {})) for name in dict.fromkeys(names)}
+    names = dict.fromkeys([*options("loss"), *given])
+    return {name: _method(name, given.get(name, {})) for name in names}
 
 
 def _method(name: str, given: dict[str, str | list[str]]) -> Method:
