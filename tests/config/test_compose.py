@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from distill_lab.config import compose as subject
 from distill_lab.config import overrides
 from distill_lab.config.compose import compose, composed, jobs, jobs_at_once, own_sweep
 from distill_lab.config.groups import groups, options, ready, takes_several
@@ -258,3 +259,13 @@ def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.losses.kd.KD") == {"weight": 0.9}
     assert ready("distill_lab.settings.Refine") == {"rounds": 0}
     assert ready("distill_lab.nothing.X") == {}
+
+
+def test_lists_that_replace_grids_cost_one_composition_each(monkeypatch):
+    asked, real = [], subject._composed
+    monkeypatch.setattr(subject, "_composed", lambda given: asked.append(given) or real(given))
+    many = ["data=fake", "seed=1", "student.widths=[16]", "regime.epochs=2", "teacher.channels=[4]"]
+    config, found = composed(many)
+    assert (config["student"]["widths"], config["teacher"]["channels"]) == ([16], [4])
+    assert found == []
+    assert len(asked) == 3

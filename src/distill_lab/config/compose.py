@@ -61,10 +61,12 @@ def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     Returns:
         The config of those, as from `compose`, and one sentence for each of the others.
     """
-    try:
-        return _composed(overrides), []
-    except REFUSALS:
-        pass
+    asked: list[str] | None = list(overrides)
+    while asked is not None:
+        try:
+            return _composed(asked), []
+        except REFUSALS as error:
+            asked = _with_blamed_replaced(asked, error)
     kept: list[str] = []
     config, found = None, []
     for text in sorted(overrides, key=_is_value):
@@ -171,10 +173,31 @@ def _extended(kept: list[str], text: str) -> tuple[dict[str, Any], list[str]]:
     try:
         return _composed([*kept, text]), [*kept, text]
     except REFUSALS:
-        if not (_is_value(text) and text.partition("=")[2].startswith(("[", "{"))):
+        if not _may_replace(text):
             raise
-        replacing = [*kept, f"~{split_override(text)[0]}", f"+{text.lstrip('+')}"]
+        replacing = [*kept, *_replacing(text)]
         return _composed(replacing), replacing
+
+
+def _with_blamed_replaced(asked: list[str], error: Exception) -> list[str] | None:
+    """Let the list or grid that Hydra's error blames replace what is there; None: it blames none.
+
+    To try the overrides one by one takes as many compositions, a quarter of a second each.
+    """
+    blamed = str(error).partition("Error merging override ")[2]
+    if blamed not in asked or not _may_replace(blamed):
+        return None
+    number = asked.index(blamed)
+    return [*asked[:number], *_replacing(blamed), *asked[number + 1 :]]
+
+
+def _may_replace(text: str) -> bool:
+    """Tell whether an override is a list or a grid, which may stand in place of the other."""
+    return _is_value(text) and text.partition("=")[2].startswith(("[", "{"))
+
+
+def _replacing(text: str) -> list[str]:
+    return [f"~{split_override(text)[0]}", f"+{text.lstrip('+')}"]
 
 
 def _is_value(text: str) -> bool:
