@@ -287,6 +287,14 @@ def test_a_weight_in_the_curve_is_that_of_the_epochs_last_step(distil, net_of, t
     )
 
 
+def test_caches_of_teachers_that_no_term_reads_are_left_alone(net_of, regime):
+    objective = Objective({"ce": CE(1.0)})
+    trainee = Distiller(
+        net_of(), [net_of(3)], objective, Constant(4.0), regime(), 3, seed=0, caches=[None]
+    )
+    assert len(trainee.networks) == 1
+
+
 def test_a_teacher_that_no_running_term_reads_is_not_asked(distil, net_of, train):
     teacher, calls = net_of(3), []
     teacher.register_forward_hook(lambda *_: calls.append(1))

@@ -85,7 +85,7 @@ class AB(PairLoss):
         for number, regressors in enumerate(self.regressors):
             pairs = zip(regressors.children(), self.features(batch, number), strict=True)
             for depth, (regressor, pair) in enumerate(pairs, start=1):
-                student, teacher = same_size(*map(wide, pair)) if pair[0].ndim == 4 else pair
+                student, teacher = same_size(*pair) if pair[0].ndim == 4 else pair
                 share = 2.0 ** (depth - len(self.pairs))
                 values.append(share * ab(regressor(student), teacher, self.margin))
         return torch.stack(values).sum() / len(batch.teachers)

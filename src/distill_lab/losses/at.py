@@ -11,7 +11,6 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import wide
 
 
 def at(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def at(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         ValueError: a feature is not a map, or the batches differ.
     """
     require_maps("at", student_feature, teacher_feature, equal_widths=False)
-    student, teacher = same_size(wide(student_feature), wide(teacher_feature.detach()))
+    student, teacher = same_size(student_feature, teacher_feature.detach())
     return F.mse_loss(_attention(student), _attention(teacher))
 
 

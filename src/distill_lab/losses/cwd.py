@@ -12,7 +12,6 @@ from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.checks import require_maps
 from distill_lab.losses.divergence import kl_divergence
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import to_width
 
 
@@ -37,7 +36,7 @@ def cwd(student_feature: Tensor, teacher_feature: Tensor, temperature: float) ->
     require_maps("cwd", student_feature, teacher_feature, equal_widths=True)
     if not temperature > 0:
         raise ValueError(f"cwd: temperature must be > 0, got {temperature}.")
-    maps = same_size(wide(student_feature), wide(teacher_feature.detach()))
+    maps = same_size(student_feature, teacher_feature.detach())
     student, teacher = (F.log_softmax(one.flatten(2) / temperature, dim=2) for one in maps)
     divergence = kl_divergence(student, teacher)
     return divergence.mean() * temperature**2

@@ -10,7 +10,6 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.dist import dist, pearson_distance
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import wide
 from distill_lab.losses.regressor import to_width
 
 
@@ -49,7 +48,7 @@ def dist_plus(
             f"{tuple(teacher_feature.shape)}; both must be (B, C, H, W) with equal C. Put a "
             "regressor before the student's."
         )
-    student, teacher = same_size(wide(student_feature), wide(teacher_feature.detach()))
+    student, teacher = same_size(student_feature, teacher_feature.detach())
     channel = pearson_distance(student, teacher, dim=1).mean()
     spatial = pearson_distance(student.sum(dim=1), teacher.sum(dim=1), dim=0).mean()
     return channel_weight * channel + spatial_weight * spatial

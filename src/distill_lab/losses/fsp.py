@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import full_precision, wide
+from distill_lab.losses.precision import full_precision
 from distill_lab.losses.regressor import to_width
 
 
@@ -48,7 +48,7 @@ def fsp(
 
 
 def _flow(early: Tensor, late: Tensor) -> Tensor:
-    early, late = same_size(wide(early), wide(late))
+    early, late = same_size(early, late)
     positions = early.shape[2] * early.shape[3]
     return late.flatten(2) @ early.flatten(2).transpose(1, 2) / positions  # (B, D, C)
 

@@ -36,7 +36,7 @@ def ft(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
         ValueError: one is no map, or the batches differ.
     """
     require_maps("ft", student_factor, teacher_factor, equal_widths=False)
-    student, teacher = same_size(wide(student_factor), wide(teacher_factor.detach()))
+    student, teacher = same_size(student_factor, teacher_factor.detach())
     return (_normalised(student) - _normalised(teacher)).abs().mean()
 
 

@@ -52,10 +52,9 @@ def kdsvd(student_features: Sequence[Tensor], teacher_features: Sequence[Tensor]
             f"kdsvd: there are {len(student_features)} maps of the student, "
             f"{len(teacher_features)} of the teacher; both must be as many, two or more."
         )
-    for student_feature, teacher_feature in zip(student_features, teacher_features, strict=True):
-        require_maps("kdsvd", student_feature, teacher_feature, equal_widths=True)
     students, teachers = [], []
     for student_feature, teacher_feature in zip(student_features, teacher_features, strict=True):
+        require_maps("kdsvd", student_feature, teacher_feature, equal_widths=True)
         teacher = _teacher_vector(teacher_feature.detach())
         students.append(_closest(_singular_vectors(student_feature, NUM_CANDIDATES), teacher))
         teachers.append(teacher)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -23,3 +24,14 @@ def as_labels(targets: Tensor) -> Tensor:
     torch.int64
     """
     return targets.long() if targets.ndim == 1 else targets
+
+
+def class_probabilities(targets: Tensor, num_classes: int) -> Tensor:
+    """Return (B, K) probabilities: one-hot of class indices (B,), and (B, K) as they are.
+
+    >>> import torch
+    >>> class_probabilities(torch.tensor([1, 0]), 3).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    labels = as_labels(targets)
+    return F.one_hot(labels, num_classes) if labels.ndim == 1 else labels

@@ -80,7 +80,7 @@ class MGD(PairLoss):
         for number, generators in enumerate(self.generators):
             pairs = zip(generators.children(), self.features(batch, number), strict=True)
             for layer, (generator, pair) in enumerate(pairs):
-                student, teacher = same_size(*map(wide, pair))
+                student, teacher = same_size(*pair)
                 mask = self._mask(student, hash((self.seed, batch.epoch, layer)))
                 values.append(mgd(generator(student, mask), teacher))
         return torch.stack(values).sum() / len(batch.teachers)

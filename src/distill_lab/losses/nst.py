@@ -11,7 +11,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.checks import require_maps
 from distill_lab.losses.pairs import PairLoss, same_size
-from distill_lab.losses.precision import full_precision, wide
+from distill_lab.losses.precision import full_precision
 
 
 @full_precision()
@@ -36,7 +36,7 @@ def nst(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
         ValueError: a feature is not a map, or the batches differ.
     """
     require_maps("nst", student_feature, teacher_feature, equal_widths=False)
-    student, teacher = same_size(wide(student_feature), wide(teacher_feature.detach()))
+    student, teacher = same_size(student_feature, teacher_feature.detach())
     points = torch.cat([_unit_channels(student), _unit_channels(teacher)], dim=1)
     own, other = student.shape[1], teacher.shape[1]
     signs = points.new_tensor([1 / own] * own + [-1 / other] * other)

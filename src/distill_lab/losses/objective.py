@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import DistillBatch, Extra, LossValue, Shapes
 from distill_lab.errors import nearest
 from distill_lab.losses.base import Loss, Needs
-from distill_lab.losses.weighting import STOP, weight_factor
+from distill_lab.losses.weighting import STOP, has_stopped, weight_factor
 
 
 class Objective(nn.Module):
@@ -81,9 +80,10 @@ class Objective(nn.Module):
 
     def running(self, epoch: float) -> dict[str, Loss]:
         """Return the terms that are not stopped after so many epochs; others cost nothing."""
-        stops = {name: schedule.get(STOP, math.inf) for name, schedule in self.schedules.items()}
         return {
-            name: term for name, term in self.losses.items() if epoch < stops.get(name, math.inf)
+            name: term
+            for name, term in self.losses.items()
+            if not has_stopped(self.schedules.get(name, {}), epoch)
         }
 
     def asks_teachers(self, epoch: float) -> bool:

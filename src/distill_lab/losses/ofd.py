@@ -85,7 +85,7 @@ class OFD(PairLoss):
         for number, connectors in enumerate(self.connectors):
             pairs = zip(connectors.children(), self.features(batch, number), strict=True)
             for depth, (connector, pair) in enumerate(pairs, start=1):
-                student, teacher = same_size(*map(wide, pair)) if pair[0].ndim == 4 else pair
+                student, teacher = same_size(*pair) if pair[0].ndim == 4 else pair
                 share = 2.0 ** (depth - len(self.pairs))
                 connected, margin = connector(student, pair[1])
                 values.append(share * ofd(connected, teacher, margin))

@@ -163,7 +163,7 @@ def pooled(feature: Tensor) -> Tensor:
 
 
 def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool the larger of two maps (B, C, H, W) to the height and width of the smaller.
+    """Average-pool the larger of two maps (B, C, H, W) to the size of the smaller, both in float32.
 
     >>> [tuple(map.shape) for map in same_size(torch.ones(2, 3, 8, 8), torch.ones(2, 5, 4, 4))]
     [(2, 3, 4, 4), (2, 5, 4, 4)]
@@ -173,7 +173,7 @@ def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pooled_to(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size)
+    return wide(maps) if maps.shape[2:] == size else F.adaptive_avg_pool2d(wide(maps), size)
 
 
 def zero(like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import DistillBatch, Shapes
 from distill_lab.losses.base import Loss
-from distill_lab.losses.labels import as_labels
+from distill_lab.losses.labels import class_probabilities
 from distill_lab.losses.precision import wide
 
 BANKS = ("previous", "current")
@@ -40,9 +40,7 @@ def ps_kd(student_logits: Tensor, targets: Tensor, previous: Tensor, share: floa
             f"{tuple(previous.shape)}; both must be (B, K) over the same K classes."
         )
     logits = wide(student_logits)
-    label = as_labels(targets)
-    label = F.one_hot(label, logits.shape[1]) if label.ndim == 1 else label
-    label = label.to(logits.dtype)
+    label = class_probabilities(targets, logits.shape[1]).to(logits.dtype)
     before = previous.detach().to(logits.dtype)
     seen = before.sum(dim=1, keepdim=True) > 0
     return F.cross_entropy(logits, label + share * seen * (before - label))

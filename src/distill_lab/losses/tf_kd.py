@@ -10,7 +10,7 @@ from torch import Tensor
 from distill_lab.contracts import DistillBatch
 from distill_lab.losses.base import Loss
 from distill_lab.losses.divergence import kl_divergence
-from distill_lab.losses.labels import as_labels
+from distill_lab.losses.labels import class_probabilities
 from distill_lab.losses.precision import wide
 
 
@@ -53,8 +53,7 @@ def tf_kd(
     if not temperature > 0:
         raise ValueError(f"tf_kd: temperature must be > 0, got {temperature}.")
     student = wide(student_logits)
-    labels = as_labels(targets)
-    labels = F.one_hot(labels, num_classes) if labels.ndim == 1 else labels
+    labels = class_probabilities(targets, num_classes)
     rest = (1 - correct_probability) / (num_classes - 1)
     virtual = rest + (correct_probability - rest) * labels.to(student.dtype)
     teacher = F.log_softmax(virtual / temperature, dim=1)

@@ -87,7 +87,7 @@ class VID(PairLoss):
         for number, predictors in enumerate(self.predictors):
             pairs = self.features(batch, number)
             for predictor, pair in zip(predictors.children(), pairs, strict=True):
-                student, teacher = same_size(*map(wide, pair)) if pair[0].ndim == 4 else pair
+                student, teacher = same_size(*pair) if pair[0].ndim == 4 else pair
                 mean, variance = predictor(student)
                 values.append(vid(mean, teacher, variance))
         return torch.stack(values).sum() / len(batch.teachers)

@@ -29,8 +29,13 @@ def weight_factor(schedule: Mapping[str, Any], epoch: float, num_epochs: int) ->
     if kind == "warmup":
         return min((int(epoch) + 1) / float(numbers), 1.0)
     if kind == STOP:
-        return float(epoch < numbers)
+        return float(not has_stopped(schedule, epoch))
     start, end = (float(number) for number in numbers)
     progress = epoch / num_epochs
     share = progress if kind == "linear" else (1 - math.cos(math.pi * progress)) / 2
     return start + (end - start) * share
+
+
+def has_stopped(schedule: Mapping[str, Any], epoch: float) -> bool:
+    """Tell whether a term is over after so many epochs: not computed any more."""
+    return epoch >= float(schedule.get(STOP, math.inf))

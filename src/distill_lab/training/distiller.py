@@ -53,10 +53,10 @@ class Distiller(Trainee):
         self.objective = objective
         self.temperature = temperature
         self._needs = objective.needs
+        with_caches = zip(teachers, caches or [None] * len(teachers), strict=True)
         self._teachers = tuple(
             Teacher(net, self._needs.teacher, regime.batch_size, cache)
-            for net, cache in zip(teachers, caches or [None] * len(teachers), strict=True)
-            if objective.asks_teachers(0.0)
+            for net, cache in (with_caches if objective.asks_teachers(0.0) else ())
         )
         self._classifier = (classifier_of(student),)  # in a tuple, as it is the student's, not ours
         self._balance = (
@@ -82,14 +82,13 @@ class Distiller(Trainee):
 
     def objective_of(self, batch: Batch) -> LossValue:
         """Return the objective of student and teachers on the same inputs."""
-        student = self._student_says(batch.inputs)
-        teachers = tuple(
-            replace(teacher.answer(batch), classifier=teacher.classifier)
-            for teacher in self._teachers
-            if self.objective.asks_teachers(self.epochs_done)
-        )
         self._used_temperature = self.temperature(self.progress)
         self._used_epoch = self.epochs_done
+        student = self._student_says(batch.inputs)
+        asked_now = self._teachers if self.objective.asks_teachers(self._used_epoch) else ()
+        teachers = tuple(
+            replace(teacher.answer(batch), classifier=teacher.classifier) for teacher in asked_now
+        )
         index = batch.index.to(student.logits.device, non_blocking=True)
         asked = DistillBatch(
             student,
@@ -112,7 +111,7 @@ class Distiller(Trainee):
 
     def _extra(self, inputs: Tensor) -> dict[str, Extra]:
         """Ask student and teachers about the further inputs of the terms that want some."""
-        asked = self.objective.extra_inputs(inputs, self.epochs_done)
+        asked = self.objective.extra_inputs(inputs, self._used_epoch)
         return {
             name: Extra(
                 self._student_says(more), tuple(teacher.ask(more) for teacher in self._teachers)
