@@ -1,6 +1,7 @@
 """`python -m bench [sections] [--quick | --tables]`: measure, keep, and write docs/speed.md anew.
 
-A section that is measured again replaces only its own results in docs/speed.json.
+A section that is measured again replaces only its own results in docs/speed.json, and has its own
+environment there; the one of the pairs is also kept at the top.
 """
 
 from __future__ import annotations
@@ -66,11 +67,13 @@ def measure(name: str, path: Path, quick: bool) -> None:
         "others_before": before,
         "others_during": watch.others(),
         "quick": quick,
+        "environment": machine.environment(),
     }
     results = read(path)
-    results["environment"] = machine.environment()
     results[name] = measured
-    results.setdefault("sections", {})[name] = about
+    sections = results.setdefault("sections", {})
+    sections[name] = about
+    results["environment"] = sections.get("pairs", about)["environment"]
     results["targets"] = judge(results)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

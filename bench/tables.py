@@ -215,23 +215,25 @@ def _imagenet() -> str:
 
 
 def _environment(results: dict[str, Any]) -> str:
-    environment = results["environment"]
-    machine = ", ".join(
-        f"{key} {value}" for key, value in environment.items() if key not in ("cpu", "system")
-    )
     rows = [
         [
             name,
             about["date"],
             about["commit"][:8] + about["commit"][40:],
+            about["environment"]["cpu"],
             f"{about['others_before']:.2f}",
             f"{about['others_during']:.2f}",
             f"{about['seconds']:.0f}",
         ]
         for name, about in results["sections"].items()
     ]
-    header = ["section", "date", "commit", "busy cores before", "others' cores during", "seconds"]
-    return f"{environment['cpu']}, {machine}.\n\n{table(header, rows)}"
+    header = ["section", "date", "commit", "processor", "busy cores before", "others' cores", "s"]
+    rest = ", ".join(
+        f"{key} {value}"
+        for key, value in results["environment"].items()
+        if key not in ("cpu", "system")
+    )
+    return f"{table(header, rows)}\n\nThe pairs with {rest}."
 
 
 def _range(values: list[float], digits: int) -> str:
