@@ -115,6 +115,14 @@ def test_the_larger_map_is_averaged_to_the_smaller_in_each_direction():
     torch.testing.assert_close(second, torch.tensor([[[[1.0, 2.0]]]]))
 
 
+def test_half_maps_are_pooled_in_float32():
+    # 1 and 1 + 2^-10 are neighbours in half precision; their mean lies between them.
+    half = torch.tensor([1.0, 1 + 2**-10], dtype=torch.float16).view(1, 1, 1, 2)
+    first, second = same_size(half, torch.ones(1, 1, 1, 1, dtype=torch.float16))
+    assert first.dtype == second.dtype == torch.float32
+    assert first.item() == 1 + 2**-11
+
+
 def test_zero_has_a_gradient_of_zeros_whatever_it_is_like():
     like = torch.tensor([float("nan"), float("inf"), 1e30], requires_grad=True)
     zero(like).backward()
