@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from distill_lab.contracts import Arrays
 from distill_lab.stages.context import Context
@@ -36,3 +38,23 @@ def test_the_curve_of_a_training_is_logged_under_its_prefix(context, net_of, reg
         (epoch, {f"some/{key}": value for key, value in row.items()})
         for epoch, row in enumerate(fitted.curve)
     ]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_network_is_asked_in_the_layout_of_training_and_left_as_it_was(
+    context, hardware, splits, info, channels_last
+):
+    context.parts.hardware = replace(hardware, channels_last=channels_last)
+    seen = []
+
+    class Looking(nn.Conv2d):
+        def forward(self, inputs):
+            seen.append(self.weight.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(inputs)
+
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), Looking(4, 5, 3), nn.Flatten(), nn.Linear(80, 3)).eval()
+    expected = net((splits.test.inputs - info.mean[0]) / info.std[0]).detach()
+    logits = context.predict(net, splits.test)
+    assert seen == [False, channels_last]
+    assert net[1].weight.is_contiguous()
+    torch.testing.assert_close(logits, expected)

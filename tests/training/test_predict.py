@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from distill_lab.contracts import Arrays
-from distill_lab.training.predict import BATCH_SIZE, predict_logits
+from distill_lab.data.module import EVALUATION_BATCH_SIZE
+from distill_lab.training.predict import predict_logits
 
 
 def test_logits_are_those_of_normalised_inputs_in_order(net_of, info, splits):
@@ -16,11 +17,11 @@ def test_logits_are_those_of_normalised_inputs_in_order(net_of, info, splits):
 
 
 def test_a_split_longer_than_a_batch_is_predicted_whole(net_of, info):
-    inputs = torch.rand(BATCH_SIZE + 3, 1, 8, 8)
+    inputs = torch.rand(EVALUATION_BATCH_SIZE + 3, 1, 8, 8)
     net, targets = net_of(), torch.zeros(len(inputs), dtype=torch.long)
     logits = predict_logits(net, Arrays(inputs, targets), info)
     tail = predict_logits(net, Arrays(inputs[-5:], targets[-5:]), info)
-    assert logits.shape == (BATCH_SIZE + 3, 3)
+    assert logits.shape == (EVALUATION_BATCH_SIZE + 3, 3)
     torch.testing.assert_close(logits[-5:], tail)
 
 

@@ -15,7 +15,7 @@ from distill_lab.measure.scores import score
 from distill_lab.report import plots
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
 from distill_lab.training.device import device_of
-from distill_lab.training.fit import Fitted, fit
+from distill_lab.training.fit import Fitted, fit, memory_format
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.trainee import Trainee
 
@@ -81,9 +81,10 @@ class Context:
 
     def predict(self, net: nn.Module, arrays: Arrays) -> Tensor:
         """Return the logits (N, K) of a network over a split, computed on the run's device."""
-        net.to(device_of(self.parts.hardware))
+        hardware = self.parts.hardware
+        net.to(device_of(hardware)).to(memory_format=memory_format(hardware))
         logits = predict_logits(net, arrays, self.info)
-        net.cpu()
+        net.cpu().to(memory_format=torch.contiguous_format)
         return logits
 
     def save_weights(self, net: nn.Module, name: str) -> Weights:

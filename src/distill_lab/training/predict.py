@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays, DataInfo
+from distill_lab.data.module import EVALUATION_BATCH_SIZE
 from distill_lab.data.normalise import normalise
-
-BATCH_SIZE = 512  # rows per forward pass; bounds memory, does not change the result
 
 
 def predict_logits(net: nn.Module, arrays: Arrays, info: DataInfo) -> Tensor:
@@ -27,7 +26,7 @@ def predict_logits(net: nn.Module, arrays: Arrays, info: DataInfo) -> Tensor:
     with torch.inference_mode():
         parts = [
             net(normalise(chunk.to(device), info)).float()
-            for chunk in arrays.inputs.split(BATCH_SIZE)
+            for chunk in arrays.inputs.split(EVALUATION_BATCH_SIZE)
         ]
         logits = torch.cat(parts).cpu()
     return logits.clone()
