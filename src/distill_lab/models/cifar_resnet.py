@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distill_lab.models.checks import require, require_image
+from distill_lab.models.layers import he_conv
 
 _MIN_SIDE = 4  # pixels; two stages halve the map
 
@@ -90,9 +91,7 @@ def _stage(fan_in: int, width: int, num_blocks: int, stride: int) -> nn.Sequenti
 
 def _conv(fan_in: int, width: int, kernel_size: int, stride: int) -> nn.Sequential:
     # No bias: batch norm subtracts it again.
-    conv = nn.Conv2d(fan_in, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, nn.BatchNorm2d(width))
+    return nn.Sequential(he_conv(fan_in, width, kernel_size, stride), nn.BatchNorm2d(width))
 
 
 def _require_depth(depth: int) -> None:

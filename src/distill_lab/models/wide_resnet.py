@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distill_lab.models.checks import require, require_image
+from distill_lab.models.layers import he_conv
 
 _MIN_SIDE = 4  # pixels; two stages halve the map
 
@@ -51,7 +52,7 @@ class WideResNet(nn.Module):
         require("input_shape", input_shape, f"(C, H, W), H and W >= {_MIN_SIDE}", big_enough)
         num_blocks = (depth - 4) // 6
         width = base_width * widen_factor
-        self.stem = _conv(input_shape[0], base_width, 3, stride=1)
+        self.stem = he_conv(input_shape[0], base_width, 3)
         first = PreActivationBlock(base_width, width, stride=1)
         self.layer1 = _stage(first, width, num_blocks)
         first = PreActivationBlock(width, 2 * width, stride=2, activated=True)
@@ -86,10 +87,10 @@ class PreActivationBlock(nn.Module):
         super().__init__()
         self.activation = nn.Identity() if activated else _norm_relu(fan_in)
         self.residual = nn.Sequential(
-            _conv(fan_in, width, 3, stride), _norm_relu(width), _conv(width, width, 3, stride=1)
+            he_conv(fan_in, width, 3, stride), _norm_relu(width), he_conv(width, width, 3)
         )
         self.same_shape = stride == 1 and fan_in == width
-        self.shortcut = nn.Identity() if self.same_shape else _conv(fan_in, width, 1, stride)
+        self.shortcut = nn.Identity() if self.same_shape else he_conv(fan_in, width, 1, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B, width, H / stride, W / stride) of maps (B, fan_in, H, W)."""
@@ -105,12 +106,6 @@ def _stage(first: PreActivationBlock, width: int, num_blocks: int) -> nn.Sequent
 
 def _norm_relu(width: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(width), nn.ReLU())
-
-
-def _conv(fan_in: int, width: int, kernel_size: int, stride: int) -> nn.Conv2d:
-    conv = nn.Conv2d(fan_in, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
 
 
 def _require_depth(depth: int) -> None:
