@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import resnet
 
 from distill_lab.models.checks import require, require_image
+from distill_lab.models.layers import he_conv
 
 _BLOCKS = {  # of the four stages; He et al. 2016, table 1
     18: (2, 2, 2, 2),
@@ -43,10 +44,7 @@ class ResNet(resnet.ResNet):
         block = resnet.BasicBlock if depth < _FIRST_BOTTLENECK else resnet.Bottleneck
         super().__init__(block, list(_BLOCKS[depth]), num_classes=num_classes)
         kernel_size, stride = (3, 1) if small_images else (7, 2)
-        self.conv1 = nn.Conv2d(
-            input_shape[0], 64, kernel_size, stride, padding=kernel_size // 2, bias=False
-        )
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.conv1 = he_conv(input_shape[0], 64, kernel_size, stride)
         if small_images:
             self.maxpool = nn.Identity()
         self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
