@@ -62,6 +62,7 @@ SOUND = {
     "students": (mlp(4), mlp(8)),
     "loss": {"ce": term("ce", weight=0.1), "kd": term("kd", weight=0.9)},
     "design": design(),
+    "regimes": {},
 }
 
 
@@ -138,8 +139,21 @@ def test_a_network_is_not_called_too_deep_when_it_is_the_dataset_that_is_wrong()
     assert [problem.split(":")[0] for problem in found] == ["data.noise"]
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([3], "regime.leave_out_classes: must be numbers in [0, 2], got [3]."),
+        ([2, 0, 1], "regime.leave_out_classes: must leave a class of fake, got [2, 0, 1]."),
+    ],
+)
+def test_classes_that_are_left_out_are_those_of_the_dataset_and_not_all(classes, said, regime):
+    assert problems(regimes={"regime": regime(leave_out_classes=[2, 0])}) == []
+    wrong = {"regime": regime(leave_out_classes=classes), "selection.regime": regime()}
+    assert problems(regimes=wrong) == [said]
+
+
 def test_parts_that_are_left_out_are_not_held_against_the_others():
-    assert preflight.problems(None, (), (), {}, None) == []
+    assert preflight.problems(None, (), (), {}, None, {}) == []
     assert problems(data=None) == []
     [problem] = problems(data=None, students=(), loss={"ce": term("ce", weight=-1)}, design=None)
     assert problem.startswith("loss.ce.weight: ")

@@ -40,6 +40,8 @@ REGIME = {
     "shift_pixels": 4,
     "horizontal_flip": True,
     "cutout_pixels": 4,
+    "leave_out_classes": [3],
+    "num_samples": 1800,
 }
 SOUND = {
     Regime: REGIME,
@@ -126,6 +128,8 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "cutmix_alpha", -0.1),
         *cases(Regime, "shift_pixels", -1),
         *cases(Regime, "cutout_pixels", -1),
+        *cases(Regime, "leave_out_classes", [-1], [3, 3]),
+        *cases(Regime, "num_samples", 0),
         *cases(Chain, "generations", 0),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),

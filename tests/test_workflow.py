@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from distill_lab import plan, workflow
 from distill_lab.data.checksum import checksum
-from distill_lab.errors import RunError
+from distill_lab.errors import ConfigError, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
 from distill_lab.stages.context import Context
@@ -440,6 +440,29 @@ def test_a_stage_reads_no_section_that_its_fingerprint_leaves_out(workdir, monke
     for name in NAMES:
         assert read[name] <= declared(name), name
     assert all(read.values())
+
+
+def test_classes_that_are_left_out_are_told_apart_in_report_and_metrics(here):
+    done = go("regime.leave_out_classes=[2]", "loss=[ce]", "regime.keep=last", "regime.epochs=8")
+    found, [class_2] = (
+        done.report.left_out,
+        [int((checked([*QUICK]).data.load().test.targets == 2).sum())],
+    )
+    assert found.num_samples == class_2 > 0
+    assert found.plain.errors_on == class_2  # it was never told of them
+    assert found.plain.errors == done.report.row(DISTILLED).scores.errors
+    assert found.test_tuned.errors <= found.chosen.errors
+    metrics = store_of().get(done.run_id).metrics
+    assert metrics["left_out/no_bias/errors_on"] == class_2
+    assert metrics["left_out/bias_tuned_on_test/bias"] == found.test_tuned.bias
+    assert "Classes that were left out" in done.report_path.read_text()
+
+
+def test_more_samples_than_there_are_is_said_before_a_run_is_made(here):
+    before = len(store_of().client.search_runs([store_of().experiment_id]))
+    with pytest.raises(ConfigError, match=r"selection\.regime\.num_samples: must be in"):
+        go("selection.regime.num_samples=1000000")
+    assert len(store_of().client.search_runs([store_of().experiment_id])) == before
 
 
 def test_threads_are_those_of_the_hardware(here):

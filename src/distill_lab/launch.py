@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 ROUNDS = "evaluation.refine."
 """How a run is refined; no part of what it was."""
-NEED_TORCH = ("data", "architecture", "teacher", "student", "loss", "design", "experiments")
+NEED_TORCH = (
+    "data",
+    "architecture",
+    "teacher",
+    "student",
+    "loss",
+    "design",
+    "regime.leave_out_classes",
+    "selection.regime.leave_out_classes",
+    "experiments",
+)
 
 
 def checked(overrides: Sequence[str]) -> Parts:
@@ -94,12 +104,14 @@ def deep_problems(
         return not any(_is_about(problem, path) for problem in shallow)
 
     terms = config["loss"] if isinstance(config.get("loss"), dict) else {}
+    regimes = {"selection.regime": config["selection"]["regime"], "regime": config["regime"]}
     return preflight.problems(
         component(config["data"]) if sound("data") else None,
         grid(config["teacher"]) if sound("teacher") else (),
         grid(config["student"]) if sound("student") else (),
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
         settings_of(config["design"]) if sound("design") else None,
+        {path: settings_of(node) for path, node in regimes.items() if sound(path)},
         budget,
     )
 

@@ -77,7 +77,7 @@ STAGES = (
         "6 evaluate",
         "s6_evaluate",
         Report,
-        ("evaluation",),
+        ("evaluation", "regime"),
         ("1 teacher", "2 knowledge", "3 student", "4 loss", "5 control", "5 train"),
     ),
 )

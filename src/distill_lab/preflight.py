@@ -20,7 +20,7 @@ from distill_lab.measure.cost import (
     size_bytes,
 )
 from distill_lab.models.reused_classifier import with_classifier_of
-from distill_lab.settings import Design
+from distill_lab.settings import Design, Regime
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
@@ -34,6 +34,7 @@ def problems(
     students: tuple[Component, ...],
     loss: dict[str, Component],
     design: Design | None,
+    regimes: dict[str, Regime],
     budget: bool = True,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
@@ -47,6 +48,7 @@ def problems(
         loss: term name -> loss.
         design: what the students become, and their budget; without it the losses are made, but
             not connected.
+        regimes: dotted key -> how networks are trained.
         budget: whether to hold the students against it.
 
     Returns:
@@ -57,6 +59,7 @@ def problems(
     teacher_nets, wrong = _networks("teacher", teachers, info)
     student_nets, wrong_too = _networks("student", students, info)
     found += wrong + wrong_too
+    found += [] if info is STAND_IN else _problems_of_classes(regimes, info)
     found += _problems_of_terms(loss)
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
@@ -70,6 +73,17 @@ def problems(
     if budget:
         found += _problems_of_budget(design, students, cases, info)
     return list(dict.fromkeys(found))
+
+
+def _problems_of_classes(regimes: dict[str, Regime], info: DataInfo) -> Iterator[str]:
+    """Hold the classes that a training leaves out against those that there are."""
+    last = info.num_classes - 1
+    for path, regime in regimes.items():
+        given = regime.leave_out_classes
+        if any(number > last for number in given):
+            yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
+        elif len(given) > last:
+            yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
 
 
 class Case(NamedTuple):

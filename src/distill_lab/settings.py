@@ -49,6 +49,8 @@ class Regime:
     shift_pixels: int
     horizontal_flip: bool
     cutout_pixels: int
+    leave_out_classes: list[int]
+    num_samples: int | None
 
     def __post_init__(self) -> None:
         for name in (
@@ -59,6 +61,7 @@ class Regime:
             "clip_norm",
             "early_stop_epochs",
             "accumulate_batches",
+            "num_samples",
         ):
             _positive(name, getattr(self, name))
         for name in (
@@ -93,6 +96,9 @@ class Regime:
             "ascending, each in (0, 1)",
             ascending and inside,
         )
+        classes = self.leave_out_classes
+        distinct = len(set(classes)) == len(classes) and all(number >= 0 for number in classes)
+        _require("leave_out_classes", classes, "distinct numbers >= 0", distinct)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from filelock import Timeout
 
 from distill_lab.contracts import Parts, Splits
 from distill_lab.data.checksum import checksum
+from distill_lab.data.subset import subset
 from distill_lab.environment import environment
-from distill_lab.errors import RunError
+from distill_lab.errors import ConfigError, RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint
 from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
@@ -85,11 +86,13 @@ def run(
         say: told of each stage, one line.
 
     Raises:
+        ConfigError: there are fewer samples than a regime asks for.
         RunError: a stage failed; its run and the workflow's end FAILED.
     """
     if parts.hardware.threads is not None:
         torch.set_num_threads(parts.hardware.threads)
     splits = parts.data.load()
+    _require_samples(parts, splits)
     digest = checksum(splits)
     common = {
         "seed": str(parts.seed),
@@ -112,6 +115,14 @@ def run(
         look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
         student_run = flow.origin["5 train"]
         return Done(workflow_run.id, report, student_run, report.model, path, look, flow.reused)
+
+
+def _require_samples(parts: Parts, splits: Splits) -> None:
+    for path, regime in (("selection.regime", parts.selection.regime), ("regime", parts.regime)):
+        try:
+            subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed=0)
+        except ValueError as error:
+            raise ConfigError([f"{path}.{error}"]) from error
 
 
 class _Flow:

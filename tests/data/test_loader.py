@@ -48,6 +48,19 @@ def test_batch_sizes(num_samples, batch_size, training, sizes):
     assert len(loader) == len(sizes)
 
 
+def test_a_part_of_a_split_keeps_its_numbers():
+    part = torch.tensor([1, 4, 6])
+    assert [b.targets.tolist() for b in Loader(arrays(9), INFO, 2, samples=part)] == [
+        [101, 104],
+        [106],
+    ]
+    loader = Loader(arrays(9), INFO, 2, Augmentation(0), samples=part)
+    [batch] = loader  # the lone third is left out
+    assert len(loader) == 1
+    assert set(batch.index.tolist()) < {1, 4, 6}
+    assert batch.targets.tolist() == (batch.index + 100).tolist()
+
+
 def order(seed: int, view: int) -> list[int]:
     loader = Loader(arrays(50), INFO, 8, Augmentation(seed), view=lambda: view)
     return torch.cat([batch.index for batch in loader]).tolist()

@@ -11,6 +11,7 @@ from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.settings import Cache
 
 N, K = 12, 5
+ALL = torch.arange(N)
 SHAPES = {"pool": (2, 3), "layer1.0": (2, 4, 2, 2)}
 
 
@@ -145,7 +146,7 @@ def test_no_more_answers_wait_than_there_is_room_for(cache_of, monkeypatch):
     lacking = []
     for number in range(9):
         cache.write(torch.tensor([number]), 0, answers(1))
-        lacking.append(cache_of().missing(0))
+        lacking.append(cache_of().missing(0, ALL))
     assert lacking == [12, 12, 12, 8, 8, 8, 8, 4, 4]
 
 
@@ -159,16 +160,16 @@ def test_what_waits_is_written_before_the_next_view_is_opened(cache_of):
 def test_missing_counts_samples_that_lack_anything(cache_of):
     cache = cache_of(SHAPES)
     keep(cache, torch.tensor([0, 5]), 0, answers(2, features=SHAPES))
-    assert cache.missing(0) == N - 2
+    assert cache.missing(0, ALL) == N - 2
 
 
 def test_bytes_are_those_on_disk(cache_of):
     cache = cache_of(SHAPES)
     assert cache.num_bytes == 0
-    cache.missing(0)
+    cache.missing(0, ALL)
     # 8 for the checksum; 5, 3 and 16 float32, filled up to whole 8 bytes.
     assert cache.view_bytes == N * ((8 + 24) + (8 + 16) + (8 + 64)) == cache.num_bytes
-    cache.missing(1)
+    cache.missing(1, ALL)
     assert cache.num_bytes == 2 * cache.view_bytes
 
 
@@ -184,9 +185,9 @@ def test_a_truncated_file_lacks_what_was_cut_off(cache_of, caplog):
     (file,) = cache_of().folder.glob("*.rows")
     os.truncate(file, file.stat().st_size // 2)
     cache = cache_of()
-    assert cache.missing(0) == N // 2
+    assert cache.missing(0, ALL) == N // 2
     keep(cache, torch.arange(N), 0, answers(N))
-    assert cache.missing(0) == 0
+    assert cache.missing(0, ALL) == 0
     assert "what is lost is computed" in caplog.text
 
 
@@ -198,7 +199,7 @@ def test_a_folder_that_cannot_be_used_keeps_nothing_and_says_so_once(cache_of, t
         for view in (0, 1):
             assert torch.equal(keep(cache, torch.arange(3), view, said).logits, said.logits)
             assert cache.read(torch.arange(3), view) is None
-            assert cache.missing(view) == 0
+            assert cache.missing(view, ALL) == 0
     (record,) = caplog.records
     assert "cache.folder: " in record.message
     assert "the teacher runs in every step" in record.message
@@ -234,13 +235,13 @@ def test_answers_of_another_folder_or_view_are_not_taken(cache_of, tmp_path):
     for copy in (tmp_path / "other" / file.name, file.with_name(file.name.replace("0000", "0001"))):
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(file.read_bytes())
-    assert cache_of(folder=tmp_path / "other").missing(0) == N
-    assert cache_of().missing(1) == N
-    assert cache_of().missing(0) == 0
+    assert cache_of(folder=tmp_path / "other").missing(0, ALL) == N
+    assert cache_of().missing(1, ALL) == N
+    assert cache_of().missing(0, ALL) == 0
 
 
 def test_missing_looks_through_a_long_file_in_parts(cache_of, monkeypatch):
     monkeypatch.setattr("distill_lab.knowledge.cache.CHUNK", 5)
     cache = cache_of()
     keep(cache, torch.tensor([0, 4, 5, 11]), 0, answers(4))
-    assert cache.missing(0) == N - 4
+    assert cache.missing(0, ALL) == N - 4

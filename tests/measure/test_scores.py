@@ -26,6 +26,7 @@ def test_scores_worked_by_hand():
     assert scores.brier == pytest.approx((2 * (1 / 4) ** 2 + 2 * (3 / 4) ** 2) / 2)
     assert scores.ece == pytest.approx(0.75 - 0.5)
     assert scores.confidence == pytest.approx(0.75)
+    assert scores.errors == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -65,7 +66,7 @@ def test_scores_are_finite_at_extreme_logits():
 
 def test_perfect_certainty_scores_zero_error():
     scores = score(torch.eye(3) * 1e4, torch.arange(3), num_bins=10)
-    errors = {"nll": 0.0, "brier": 0.0, "ece": 0.0}
+    errors = {"nll": 0.0, "brier": 0.0, "ece": 0.0, "errors": 0}
     assert asdict(scores) == {"accuracy": 1.0, "confidence": 1.0} | errors
 
 

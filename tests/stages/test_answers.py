@@ -105,6 +105,16 @@ def test_what_decides_an_answer_is_in_the_key(opened, change):
     assert key(opened, **change) != key(opened)
 
 
+def test_which_samples_one_can_be_mixed_with_is_in_the_key(opened):
+    assert key(opened, leave_out_classes=[1]) == key(opened)
+    mixed = {"mixup_alpha": 0.5}
+    keys = [
+        key(opened, **mixed, **part)
+        for part in ({}, {"leave_out_classes": [1]}, {"num_samples": 9})
+    ]
+    assert len(set(keys)) == 3
+
+
 def test_the_number_of_threads_is_in_the_key(opened, monkeypatch):
     one = key(opened)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -171,7 +181,7 @@ def test_every_key_of_the_regime_is_known_to_change_answers_or_not():
         "accumulate_batches",
     }
     names = {field.name for field in fields(Regime)}
-    assert names == of_the_student | {*answers.DRAWN, "batch_size"}
+    assert names == of_the_student | {*answers.DRAWN, *answers.PARTNERS, "batch_size"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from distill_lab.stages.handoffs import (
 )
 
 COST = Cost(10, 20, 40, 1.0, 2.0, 0.5)
-SCORES = Scores(0.9, 0.3, 0.1, 0.02, 0.91)
+SCORES = Scores(0.9, 0.3, 0.1, 0.02, 0.91, 36)
 
 
 def test_nested_handoffs_survive_json():
@@ -76,11 +76,11 @@ def test_shares_are_written_in_percent_and_gains_in_points():
 
 def test_metrics_and_verdict_are_of_the_same_comparison():
     def row(name, accuracy, parameters, macs):
-        scores = Scores(accuracy, 0.1, 0.1, 0.0, accuracy)
+        scores = Scores(accuracy, 0.1, 0.1, 0.0, accuracy, 4)
         return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
 
     rows = [row(TEACHER, 0.8, 100, 0), row(CONTROL, 0.7, 25, 0), row(DISTILLED, 0.72, 25, 0)]
-    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5).metrics
+    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5, None).metrics
     assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
     assert metrics["test/gain_over_control"] == pytest.approx(0.02)
     assert metrics["cost/parameters_saved"] == pytest.approx(0.75)

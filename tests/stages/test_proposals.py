@@ -36,7 +36,7 @@ def evidence(
 ):
     def scored(accuracy):
         return SimpleNamespace(
-            scores=Scores(accuracy, 0.1, 0.1, 0.2, confidence),
+            scores=Scores(accuracy, 0.1, 0.1, 0.2, confidence, 1),
             cost=Cost(1000, 1, 1, 1.0, 1.0, 1.0),
             kept_epoch=kept_epoch,
         )

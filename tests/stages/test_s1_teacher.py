@@ -13,7 +13,7 @@ from distill_lab.stages.s1_teacher import rank
 
 
 def candidate(name, accuracy, ece=0.0, macs=100):
-    scores = Scores(accuracy, nll=0.1, brier=0.1, ece=ece, confidence=accuracy)
+    scores = Scores(accuracy, nll=0.1, brier=0.1, ece=ece, confidence=accuracy, errors=1)
     cost = Cost(10, macs, 40, 1.0, 1.0, 1.0)
     return Candidate(name, Component(name), 0, Weights("run", "path", "hash"), scores, cost, 0.0)
 

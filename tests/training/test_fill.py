@@ -18,6 +18,7 @@ from distill_lab.training.fit import fit
 from distill_lab.training.teacher import Teacher
 
 N = 48
+ALL = torch.arange(N)
 MIXED = {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}
 CROPPED = {"shift_pixels": 2, "horizontal_flip": True, "cutout_pixels": 3}
 
@@ -82,9 +83,23 @@ def test_a_lone_sample_that_training_leaves_out_is_not_waited_for(
     teachers = [Teacher(net, (), 47, cache_of())]
     fill(teachers, info, splits, asked, hardware, seed=5, epochs=2)
     again = cache_of()
-    assert [again.missing(view) for view in (0, 1)] == [1, 1]
+    assert [again.missing(view, ALL) for view in (0, 1)] == [1, 1]
     fill([Teacher(net, (), 47, again)], info, splits, asked, hardware, seed=5, epochs=2)
     assert again.num_computed == 0
+
+
+def test_a_part_of_the_split_is_asked_about_and_another_part_only_where_it_differs(
+    net, cache_of, info, splits, hardware, regime
+):
+    def computed(**part) -> int:
+        cache, asked = cache_of(), regime(batch_size=20, epochs=1, **CROPPED, **part)
+        fill([Teacher(net, (), 20, cache)], info, splits, asked, hardware, seed=5, epochs=1)
+        return cache.num_computed
+
+    of_class_1 = int((splits.train.targets == 1).sum())
+    assert computed(leave_out_classes=[1]) == N - of_class_1 > 0
+    assert computed(leave_out_classes=[1]) == 0
+    assert computed(leave_out_classes=[2]) == of_class_1
 
 
 def test_no_more_views_are_filled_than_are_held(net, cache_of, info, splits, hardware, regime):
@@ -107,4 +122,4 @@ def test_what_comes_after_the_last_teachers_term_has_stopped_is_not_asked(
 ):
     cache, asked = cache_of(), regime(batch_size=20, epochs=3, **CROPPED)
     fill([Teacher(net, (), 20, cache)], info, splits, asked, hardware, seed=5, epochs=2)
-    assert [cache.missing(view) for view in range(3)] == [0, 0, N]
+    assert [cache.missing(view, ALL) for view in range(3)] == [0, 0, N]

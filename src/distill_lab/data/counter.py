@@ -24,6 +24,7 @@ class Stream(IntEnum):
     CUTOUT_ROW = 7
     CUTOUT_COLUMN = 8
     CROP = 9
+    SUBSET = 10
 
 
 def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Loader:
-    """Each pass yields every sample of a split once, normalised; passes differ by their view.
+    """Each pass yields the samples of a split once, normalised; passes differ by their view.
 
     For training the order is a function of seed and view, and a last batch of one sample is left
     out while there are others, because batch norm cannot train on one sample.
@@ -31,6 +31,7 @@ class Loader:
         view: called when a pass starts; the number of that pass.
         device: where inputs and targets of the batches are wanted; index and view stay on the CPU,
             where they are read.
+        samples: (M,) int64, numbers of the samples that are yielded; None for all.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Loader:
         augmentation: Augmentation | None = None,
         view: Callable[[], int] = lambda: 0,
         device: torch.device = CPU,
+        samples: Tensor | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
         self.arrays = resident(arrays, device)
+        self.samples = torch.arange(len(arrays.targets)) if samples is None else samples
         self.info = info
         self.batch_size = batch_size
         self.augmentation = augmentation
@@ -53,7 +56,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
-        num_samples = len(self.arrays.targets)
+        num_samples = len(self.samples)
         lone = num_samples > 1 and num_samples % self.batch_size == 1
         return ceil(num_samples / self.batch_size) - (lone and self.augmentation is not None)
 
@@ -68,10 +71,10 @@ class Loader:
             yield Batch(inputs, targets, index, torch.full_like(index, view))
 
     def _order(self, view: int) -> Tensor:
-        num_samples = len(self.arrays.targets)
         if self.augmentation is None:
-            return torch.arange(num_samples)
-        return permutation(num_samples, self.augmentation.seed, view, Stream.SHUFFLE)
+            return self.samples
+        seed = self.augmentation.seed
+        return self.samples[permutation(len(self.samples), seed, view, Stream.SHUFFLE)]
 
     def _prepared(self, order: Tensor, parts: tuple[Tensor, ...], view: int) -> Iterator[Tensor]:
         augmentation, read = self.augmentation, self._read(parts, view)

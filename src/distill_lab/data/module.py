@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from distill_lab.contracts import Batch, DataInfo, Splits
 from distill_lab.data.augment import Augmentation
@@ -29,6 +30,7 @@ class DataModule(pl.LightningDataModule):
         shift_pixels: >= 0, largest random shift along either axis.
         horizontal_flip: whether half of the images are mirrored.
         cutout_pixels: >= 0, side of the square that is blanked at a random place.
+        samples: (M,) int64, numbers of the samples that are trained on; None for all.
 
     Raises:
         ValueError: an argument is out of range, there are fewer than two samples to train on, or
@@ -44,6 +46,7 @@ class DataModule(pl.LightningDataModule):
         shift_pixels: int = 0,
         horizontal_flip: bool = False,
         cutout_pixels: int = 0,
+        samples: Tensor | None = None,
     ) -> None:
         super().__init__()
         augmentation = Augmentation(seed, shift_pixels, horizontal_flip, cutout_pixels)
@@ -62,6 +65,7 @@ class DataModule(pl.LightningDataModule):
         self.splits = splits
         self.batch_size = batch_size
         self.augmentation = augmentation
+        self.samples = samples
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; both follow the epoch in which a pass starts."""
@@ -86,9 +90,8 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _train_loader(self, view: Callable[[], int], device: torch.device) -> Loader:
-        return Loader(
-            self.splits.train, self.info, self.batch_size, self.augmentation, view, device
-        )
+        train, samples = self.splits.train, self.samples
+        return Loader(train, self.info, self.batch_size, self.augmentation, view, device, samples)
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0

@@ -148,15 +148,20 @@ class AnswerCache:
         values |= {f"tap_{tap}": answers.features[tap].flatten(1) for tap in self._shapes}
         return {part: packing.pack(values[part]) for part, packing in self._packings.items()}
 
-    def missing(self, view: int) -> int:
-        """Count the samples that a view could hold sound answers about and does not."""
+    def missing(self, view: int, samples: Tensor) -> int:
+        """Count the samples that a view could hold sound answers about and does not.
+
+        Args:
+            view: number of the augmentation.
+            samples: (M,) int64, the numbers that are asked about.
+        """
         stored = self._view(view)
         self.finish_pass()
         if not stored.files:
             return 0
-        parts = np.array_split(np.arange(self.num_samples), self.num_samples // CHUNK + 1)
+        parts = np.array_split(samples.numpy(), len(samples) // CHUNK + 1)
         found = map(stored.read, parts)
-        return self.num_samples - sum(int(f[1].sum()) for f in found if f is not None)
+        return len(samples) - sum(int(f[1].sum()) for f in found if f is not None)
 
     @property
     def view_bytes(self) -> int:

@@ -21,6 +21,7 @@ class Scores:
         ece: expected calibration error, in [0, 1]; lower is better. It has no sign.
         confidence: mean of the largest probability, in [1/K, 1]; above the accuracy a network is
             over-confident, below it under-confident.
+        errors: samples whose largest logit is not the target's, as papers on MNIST count.
     """
 
     accuracy: float
@@ -28,6 +29,7 @@ class Scores:
     brier: float
     ece: float
     confidence: float
+    errors: int
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ def score(logits: Tensor, targets: Tensor, num_bins: int) -> Scores:
     logits = logits.detach().double()
     probabilities = logits.softmax(dim=1)
     one_hot = F.one_hot(targets, logits.shape[1])
+    right = logits.argmax(dim=1) == targets
     return Scores(
-        accuracy=(logits.argmax(dim=1) == targets).double().mean().item(),
+        accuracy=right.double().mean().item(),
         nll=F.cross_entropy(logits, targets).item(),
         brier=(probabilities - one_hot).square().sum(dim=1).mean().item(),
         ece=_ece(reliability(logits, targets, num_bins)),
         confidence=probabilities.amax(dim=1).mean().item(),
+        errors=int((~right).sum()),
     )
 
 

@@ -26,6 +26,8 @@ CODE = ("distill_lab.data.module", "distill_lab.training.mixing", "distill_lab.t
 """Modules that decide what a teacher is asked and how it is run."""
 DRAWN = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
 """Keys of the regime under which a sample's inputs differ from epoch to epoch."""
+PARTNERS = ("leave_out_classes", "num_samples")
+"""Keys of the regime that decide which samples one can be mixed with."""
 ROUNDING_HARDWARE = ("precision", "channels_last", "compile")
 """Keys of the hardware that decide how numbers are rounded, beside the device itself."""
 
@@ -70,7 +72,8 @@ def _open(context: Context, candidate: Candidate, features: Shapes) -> AnswerCac
     drawn = {key: getattr(context.parts.regime, key) for key in DRAWN}
     drawn["crop"] = not isinstance(inputs, Tensor) and inputs.varies
     changing = any(drawn.values())
-    about = _about(context, candidate, sorted(features), drawn if changing else {})
+    partners = {key: getattr(context.parts.regime, key) for key in PARTNERS}
+    about = _about(context, candidate, sorted(features), drawn | partners if changing else {})
     key = fingerprint(about)
     folder = Path(settings.folder).resolve() / f"{info.name}-{key[:24]}"
     num_samples = len(context.splits.train.targets)

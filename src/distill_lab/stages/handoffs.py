@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
+from distill_lab.measure.left_out import LeftOut
 from distill_lab.measure.scores import Scores
 
 T = TypeVar("T")
@@ -289,6 +290,7 @@ class Report:
         validation_nll: of the distilled student, nats; decides between equal accuracies.
         model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
         seconds_per_epoch: of the distillation, validation included.
+        left_out: of the distilled student, on the classes that it was not trained on, if any.
     """
 
     rows: list[Row]
@@ -298,6 +300,7 @@ class Report:
     validation_nll: float
     model: str
     seconds_per_epoch: float
+    left_out: LeftOut | None
 
     @property
     def headline(self) -> str:
@@ -327,12 +330,31 @@ class Report:
             "test/kl_to_teacher": student.kl_to_teacher,
             "test/ece": student.scores.ece,
             "test/nll": student.scores.nll,
+            "test/errors": student.scores.errors,
+            "test/errors_control": control.scores.errors,
+            "test/errors_teacher": teacher.scores.errors,
             "cost/parameters": student.cost.parameters,
             "cost/macs": student.cost.macs,
             "cost/latency_ms": student.cost.latency_ms,
             "cost/compute_saved": compared.compute_saved,
             "cost/parameters_saved": 1 - compared.parameters_fraction,
             "cost/seconds_per_epoch": self.seconds_per_epoch,
+            **self._of_left_out_classes,
+        }
+
+    @property
+    def _of_left_out_classes(self) -> dict[str, float]:
+        if self.left_out is None:
+            return {}
+        biased = {
+            "no_bias": self.left_out.plain,
+            "bias_of_validation": self.left_out.chosen,
+            "bias_tuned_on_test": self.left_out.test_tuned,
+        }
+        return {
+            f"left_out/{how}/{name}": value
+            for how, found in biased.items()
+            for name, value in asdict(found).items()
         }
 
 

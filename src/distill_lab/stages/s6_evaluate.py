@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.models.deployed import Deployed
 from distill_lab.report import grids, plots, tables
@@ -62,8 +63,16 @@ def run(
     verdict = judge(rows, parts.evaluation)
     proposals = propose(Evidence(parts, teacher, knowledge, design, loss, student, control))
     model = _hand_out(context, measured[-1].net)
-    scores, seconds = student.scores, student.seconds / student.epochs
-    report = Report(rows, verdict, proposals, scores.accuracy, scores.nll, model, seconds)
+    report = Report(
+        rows,
+        verdict,
+        proposals,
+        validation_accuracy=student.scores.accuracy,
+        validation_nll=student.scores.nll,
+        model=model,
+        seconds_per_epoch=student.seconds / student.epochs,
+        left_out=_left_out(context, measured[-1]),
+    )
     _log(context, report, measured, design, loss)
     return report
 
@@ -94,6 +103,15 @@ def _measure(
         logits = context.predict(net, context.splits.test)
         measured.append(Measured(name, trained.label, net, logits))
     return measured
+
+
+def _left_out(context: Context, student: Measured) -> LeftOut | None:
+    classes = context.parts.regime.leave_out_classes
+    if not classes:
+        return None
+    validation, test = context.splits.validation, context.splits.test
+    logits = context.predict(student.net, validation)
+    return left_out_scores((logits, validation.targets), (student.logits, test.targets), classes)
 
 
 def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
@@ -172,6 +190,7 @@ def _log(
                 (figures["reliability.png"], "On the diagonal, confidence is accuracy."),
             ),
         ),
+        *_of_left_out_classes(context, report.left_out),
         Section("Loss terms", tables=(loss.table,)),
         Section(
             "Confusion", figures=((figures["confusion.png"], "Rows: true class; columns: said."),)
@@ -184,6 +203,29 @@ def _log(
     ]
     title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
+
+
+def _of_left_out_classes(context: Context, found: LeftOut | None) -> list[Section]:
+    if found is None:
+        return []
+    classes = context.parts.regime.leave_out_classes
+    names = ", ".join(context.info.class_names[number] for number in classes)
+    rows = {
+        "none": found.plain,
+        "fewest errors on validation": found.chosen,
+        "fewest errors on test, a bound": found.test_tuned,
+    }
+    table = [
+        {
+            "bias": how,
+            "added to their logits": biased.bias,
+            "errors": biased.errors,
+            f"on the {found.num_samples:,} of {names}": biased.errors_on,
+        }
+        for how, biased in rows.items()
+    ]
+    text = f"The student was not trained on {names}. What it says of them, with a bias and without:"
+    return [Section("Classes that were left out", text=(text,), tables=(table,))]
 
 
 def _what_ran(context: Context, loss: ConnectedLoss) -> str:

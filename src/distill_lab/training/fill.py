@@ -60,5 +60,6 @@ def _lacks(teacher: Teacher, view: int, data: DataModule) -> bool:
     cache = teacher.cache
     if cache is None or not cache.holds(view):
         return False
-    left_out = max(0, cache.num_samples - data.batch_size * len(data.train_dataloader()))
-    return cache.missing(view) > left_out
+    loader = data.train_dataloader()
+    left_out = max(0, len(loader.samples) - data.batch_size * len(loader))
+    return cache.missing(view, loader.samples) > left_out

@@ -13,6 +13,7 @@ from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
 from distill_lab.data.module import DataModule
+from distill_lab.data.subset import subset
 from distill_lab.errors import RunError
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, SendCurve
@@ -83,7 +84,11 @@ def fit(
 
 
 def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> DataModule:
-    """Make the batches of a training under the regime."""
+    """Make the batches of a training under the regime.
+
+    Raises:
+        ValueError: the training split has too few samples for it.
+    """
     return DataModule(
         info,
         splits,
@@ -92,6 +97,7 @@ def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> Da
         shift_pixels=regime.shift_pixels,
         horizontal_flip=regime.horizontal_flip,
         cutout_pixels=regime.cutout_pixels,
+        samples=subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed),
     )
 
 
