@@ -1,6 +1,6 @@
 # Every target makes the environment first, so each works as the first command after a clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench zoo clean
+.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench zoo reproduce scoreboard clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,13 @@ bench: $(STAMP) ## speed beside other loops, into docs/speed.md; some 20 minutes
 
 zoo: $(STAMP) ## every method on one pair of networks, into experiments/method_zoo; METHODS="at kd" or --missing: only those
 	@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m experiments.method_zoo $(METHODS)
+
+reproduce: $(STAMP) ## a paper's numbers beside ours: PAPER=hinton2015, and SCALE=cpu for a short run
+	@test -n "$(PAPER)" || { echo "make reproduce PAPER=<a folder of experiments/>" >&2; exit 2; }
+	@$(BIN)/distill-lab reproduce $(PAPER) --scale $(or $(SCALE),full)
+
+scoreboard: $(STAMP) ## what was reproduced of all papers
+	@$(BIN)/distill-lab scoreboard
 
 clean: ## remove the environment and caches; runs and reports stay
 	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,7 @@ from distill_lab import cli, launch
 from distill_lab.cli import main
 from distill_lab.config.groups import groups
 from distill_lab.errors import ConfigError, DataError, RunError
+from distill_lab.papers import reproduce
 from distill_lab.stages.handoffs import Proposal
 
 HEAVY = ("torch", "mlflow", "pytorch_lightning", "torchvision", "sklearn", "matplotlib", "pandas")
@@ -113,7 +114,9 @@ def test_check_of_a_sound_run_says_so_and_starts_nothing(capsys, workdir):
 
 def test_check_of_everything_says_how_many(capsys, monkeypatch):
     monkeypatch.setattr(launch, "check_everything", lambda: 7)
-    assert said(capsys, "check")[:2] == (0, "7 configs compose, check and build.\n")
+    monkeypatch.setattr(reproduce, "check_papers", lambda: 3)
+    text = "7 configs compose, check and build.\n3 rows of papers name runs that are sound.\n"
+    assert said(capsys, "check")[:2] == (0, text)
 
 
 @pytest.mark.parametrize(

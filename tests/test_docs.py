@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from distill_lab.cli import HYDRA_FLAGS
 from distill_lab.config.compose import jobs
 from distill_lab.config.signature import signature_of
 from distill_lab.launch import check_jobs, checked
+from distill_lab.papers.asked import asked
+from distill_lab.papers.reproduce import checked_jobs
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/**/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_THE_EXAMPLE = "jensen_shannon"  # not in the package, so the command line does not know it
 
@@ -43,7 +46,11 @@ def test_every_command_of_the_documentation_is_sound(command):
             checked(job)
     elif words[:1] == ["check"]:
         check_jobs(words[1:])
-    elif not {"ui", "--help", *HYDRA_FLAGS} & set(words):
+    elif words[:1] == ["reproduce"]:
+        paper, scale, overrides = asked(words[1:])
+        first = replace(paper, rows=paper.rows[:1])
+        checked_jobs(first, paper.scales[scale], overrides)
+    elif not {"ui", "scoreboard", "--help", *HYDRA_FLAGS} & set(words):
         checked(words)
 
 

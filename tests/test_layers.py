@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 LEVEL_0 = {"errors", "contracts", "settings", "picture"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
-TOP |= {"parallel", "chain"}
+TOP |= {"parallel", "chain", "papers"}
 TYPES_ONLY = {"tracking"}
 MAY_IMPORT = {
     **dict.fromkeys(LEVEL_0, LEVEL_0),

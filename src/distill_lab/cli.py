@@ -33,6 +33,9 @@ distill-lab: knowledge distillation experiments, tracked.
   distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end;
                                      hydra/launcher=joblib: as many at once as there are cores
   distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing
+  distill-lab reproduce PAPER [--scale full|cpu] [overrides]
+                                     run what is missing of a paper; its numbers beside ours
+  distill-lab scoreboard             all papers, from the results that are kept
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1
   distill-lab --cfg job [overrides]  print the composed config
   distill-lab --version              print the version
@@ -79,7 +82,12 @@ def _command(words: list[str]) -> int:
     if first == "--version":
         print(f"distill-lab {version('distill-lab')}")
         return 0
-    commands: dict[str, Callable[[list[str]], int]] = {"check": _check, "ui": _ui}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "check": _check,
+        "reproduce": _reproduce,
+        "scoreboard": _scoreboard,
+        "ui": _ui,
+    }
     if first in commands:
         return commands[first](words[1:])
     if first and "=" not in first and not first.startswith(("-", "~", "+")):
@@ -114,6 +122,7 @@ def _run(words: list[str]) -> int:
 
 def _check(words: list[str]) -> int:
     from distill_lab.launch import check_everything, check_jobs
+    from distill_lab.papers.reproduce import check_papers
 
     if words:
         count, advice = check_jobs(words)
@@ -123,6 +132,25 @@ def _check(words: list[str]) -> int:
             print("\nFar from what was published (docs/losses.md):", *advice, sep="\n  ")
     else:
         print(f"{check_everything()} configs compose, check and build.")
+        print(f"{check_papers()} rows of papers name runs that are sound.")
+    return 0
+
+
+def _reproduce(words: list[str]) -> int:
+    from distill_lab.papers.asked import asked
+
+    request = asked(words)
+    from distill_lab.papers.reproduce import reproduce
+
+    return reproduce(*request)
+
+
+def _scoreboard(words: list[str]) -> int:
+    from distill_lab.papers.scoreboard import all_papers
+
+    if words:
+        raise ConfigError([f"scoreboard takes no argument, got {' '.join(words)}."])
+    print(all_papers())
     return 0
 
 

@@ -1,17 +1,17 @@
-"""The report as one HTML file that needs nothing else: no script, no link, no server."""
+"""The report as one HTML file that needs nothing else: no script, no server."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from distill_lab.picture import png
-from distill_lab.report.tables import Row, column_names, format_value, is_numeric
+from distill_lab.report.tables import Link, Row, column_names, format_value, is_numeric
 
 _WIDE_INCHES = 7.0  # wider figures take a whole row of the page
 
@@ -46,7 +46,7 @@ class Section:
 
 class _Table(NamedTuple):
     header: list[tuple[str, bool]]
-    lines: list[list[tuple[str, bool]]]
+    lines: list[list[tuple[str, bool, str]]]
 
 
 def page(title: str, sections: list[Section]) -> str:
@@ -68,10 +68,17 @@ def page(title: str, sections: list[Section]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> _Table:
-    """Return cells as (text, whether it is a number)."""
+    """Return cells as (text, whether it is a number, where it leads to or "")."""
     header = [(name, is_numeric(rows, name)) for name in column_names(rows)]
-    lines = [[(format_value(row.get(name)), number) for name, number in header] for row in rows]
+    lines = [
+        [(format_value(row.get(name)), number, _address(row.get(name))) for name, number in header]
+        for row in rows
+    ]
     return _Table(header, lines)
+
+
+def _address(value: Any) -> str:
+    return value.url if isinstance(value, Link) else ""
 
 
 def _png(figure: Figure) -> str:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Cell = str | float | int | None
 Row = Mapping[str, Any]
 """Column name -> `Cell`; a value of another type is shown as its `str`."""
 
 _MISSING = "\N{EN DASH}"
+
+
+class Link(NamedTuple):
+    """A cell that leads to where its value comes from; plain text shows the value alone."""
+
+    text: str
+    url: str
 
 
 def format_value(value: Any) -> str:
@@ -24,6 +31,8 @@ def format_value(value: Any) -> str:
     """
     if value is None:
         return _MISSING
+    if isinstance(value, Link):
+        return value.text
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -80,7 +89,7 @@ def markdown(rows: Sequence[Row], columns: list[str] | None = None) -> str:
     """Return a Markdown table; arguments as for `text`."""
     columns = column_names(rows) if columns is None else columns
     rules = ["---:" if is_numeric(rows, column) else "---" for column in columns]
-    cells = [[_escaped(format_value(row.get(column))) for column in columns] for row in rows]
+    cells = [[_markdown_cell(row.get(column)) for column in columns] for row in rows]
     names = [_escaped(column) for column in columns]
     return "\n".join("| " + " | ".join(line) + " |" for line in (names, rules, *cells))
 
@@ -92,6 +101,11 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def _markdown_cell(value: Any) -> str:
+    text = _escaped(format_value(value))
+    return f"[{text}]({value.url})" if isinstance(value, Link) else text
 
 
 def _escaped(cell: str) -> str:

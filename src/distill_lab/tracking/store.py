@@ -27,7 +27,7 @@ from distill_lab.errors import ConfigError, RunError, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import register
 from distill_lab.tracking.run import TrackedRun
-from distill_lab.tracking.view import store_view
+from distill_lab.tracking.view import run_address, store_view
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,10 @@ class Store:
     def view(self, key: str, filter_text: str, params: Sequence[str] = ()) -> str:
         """Keep a view of the runs and return its address; see `tracking.view.store_view`."""
         return store_view(self.client, self.experiment_id, key, filter_text, params)
+
+    def run_address(self, run_id: str) -> str:
+        """Return the address of a run in the MLflow UI."""
+        return run_address(self.experiment_id, run_id)
 
     def _download(self, run_id: str, path: str) -> str:
         if self._scratch is None:

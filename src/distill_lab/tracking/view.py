@@ -25,6 +25,11 @@ def link(experiment_id: str, key: str) -> str:
     return f"{ADDRESS}/#/experiments/{experiment_id}/runs?{MODE}&viewStateShareKey={key}"
 
 
+def run_address(experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page."""
+    return f"{ADDRESS}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def store_view(
     client: MlflowClient, experiment_id: str, key: str, filter_text: str, params: Sequence[str]
 ) -> str:

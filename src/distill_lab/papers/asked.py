@@ -1,0 +1,45 @@
+"""The words of `distill-lab reproduce`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distill_lab.errors import ConfigError, nearest
+from distill_lab.papers.paper import Paper, papers, read_paper
+
+
+class Asked(NamedTuple):
+    """A paper, one of its scales by name, and overrides of every run."""
+
+    paper: Paper
+    scale: str
+    overrides: list[str]
+
+
+def asked(words: Sequence[str]) -> Asked:
+    """Read `PAPER [--scale NAME] [overrides]`; the scale is `full` if not said.
+
+    Raises:
+        ConfigError: there is no such paper, scale or option.
+    """
+    scale, names, overrides = "full", [], []
+    left = iter(words)
+    for word in left:
+        option, equals, value = word.partition("=")
+        if option == "--scale":
+            scale = value if equals else next(left, "")
+        elif word.startswith("-"):
+            raise ConfigError([f"{word}: reproduce takes --scale NAME and overrides."])
+        elif equals:
+            overrides.append(word)
+        else:
+            names.append(word)
+    if len(names) != 1:
+        known, given = ", ".join(papers()) or "none", " ".join(names) or "none"
+        raise ConfigError([f"reproduce: name one paper; there are {known}; got {given}."])
+    paper = read_paper(names[0])
+    if scale not in paper.scales:
+        known, hint = ", ".join(paper.scales), nearest(scale, paper.scales)
+        raise ConfigError([f"--scale: {paper.name} has {known}, got {scale!r}.{hint}"])
+    return Asked(paper, scale, overrides)

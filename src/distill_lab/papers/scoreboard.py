@@ -1,0 +1,76 @@
+"""The table paper | ours | verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distill_lab.papers.paper import Paper, papers, read_paper
+from distill_lab.papers.results import Measured, Results, path_of, read
+from distill_lab.report import tables
+from distill_lab.report.tables import Link
+
+Line = dict[str, tables.Cell | Link]
+
+
+def board(
+    paper: Paper, results: Results, address: Callable[[str], str] | None = None
+) -> list[Line]:
+    """Return one line per number of the paper.
+
+    Args:
+        paper: whose.
+        results: ours.
+        address: of a run in the MLflow UI; None: without a link to each value's run.
+    """
+    found = {row.name: row for row in results.rows}
+    lines: list[Line] = []
+    for row in paper.rows:
+        ours = found.get(row.name)
+        line: Line = {
+            "row": row.name,
+            "what": row.what,
+            "unit": row.unit,
+            "paper": tables.format_value(row.paper) + " (from memory)" * (row.mark == "M"),
+            "ours": "" if ours is None else spread(ours),
+            "verdict": "not run" if ours is None else ours.verdict,
+            "scale": "" if ours is None else ours.scale,
+        }
+        if address is not None and ours is not None:
+            seeds = zip(row.seeds, ours.ours, ours.runs, strict=False)
+            line |= {
+                f"seed {seed}": Link(tables.format_value(value), address(run))
+                for seed, value, run in seeds
+            }
+        lines.append(line)
+    return lines
+
+
+def spread(ours: Measured) -> str:
+    """Write mean and standard deviation, and over how many seeds.
+
+    >>> spread(Measured("a", 1, "V", [1.0, 2.0], 1.5, 0.7071, "", "", "", []))
+    '1.5 ± 0.7071 (2)'
+    """
+    if ours.mean is None:
+        return tables.format_value(None)
+    if ours.std is None:
+        return tables.format_value(ours.mean)
+    mean, std = (tables.format_value(value) for value in (ours.mean, ours.std))
+    return f"{mean} ± {std} ({len(ours.ours)})"
+
+
+def all_papers() -> str:
+    """Return the table of every paper, from the results that lie beside it."""
+    texts = []
+    for name in papers():
+        paper = read_paper(name)
+        for scale in paper.scales:
+            path = path_of(paper, scale)
+            if path.is_file():
+                found = read(path)
+                lines = [
+                    {k: v for k, v in line.items() if k != "what"} for line in board(paper, found)
+                ]
+                head = f"{name}: {paper.title}\n{found.command}, commit {found.commit}"
+                texts.append(f"{head}\n\n{tables.text(lines)}")
+    return "\n\n\n".join(texts) or "No paper was reproduced yet: distill-lab reproduce PAPER."

@@ -1,0 +1,140 @@
+"""`distill-lab reproduce` and `scoreboard` through the real command line, on the fake dataset."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from distill_lab.cli import main
+from distill_lab.config.compose import compose
+from distill_lab.measure.cost import Cost
+from distill_lab.measure.left_out import Biased, LeftOut
+from distill_lab.measure.scores import Scores
+from distill_lab.papers.paper import papers, read_paper
+from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Report, Row
+from distill_lab.tracking.store import Store
+
+QUICK = [
+    "data=fake",
+    "regime.epochs=2",
+    "selection.regime.epochs=2",
+    "knowledge.student_epochs=0",
+    "knowledge.num_samples=64",
+    "design.latency_repeats=3",
+    "evaluation.latency_repeats=3",
+    "student.widths=[16]",
+    "teacher.channels=[4, 8]",
+    "hardware.threads=1",
+]
+ROW = {
+    "what": "something",
+    "mark": "V",
+    "where": "table 1",
+    "unit": "errors",
+    "overrides": QUICK,
+    "tolerance": 0,
+}
+# Of 40 test samples: the one is reached whatever happens, the other missed.
+EASY = {"name": "easy", "paper": 40, "better": "lower", "metric": "test/errors", "seeds": [0, 1]}
+HARD = {"name": "hard", "paper": 101, "better": "higher", "metric": "test/accuracy", "seeds": [0]}
+SMALL = {
+    "title": "A small paper",
+    "source": "Nobody 2026",
+    "scales": {
+        "full": {"kind": "full", "overrides": []},
+        "cpu": {"kind": "reduced", "overrides": ["regime.epochs=1"]},
+    },
+    "rows": [
+        ROW | EASY,
+        ROW | HARD | {"multiply": 100},
+    ],
+}
+
+
+def go(folder, given, *words):
+    folder = folder / "experiments" / "small"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "paper.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    return main(["reproduce", "small", *words])
+
+
+def test_a_paper_is_reproduced_from_its_file_to_its_scoreboard(workdir, capsys):
+    assert go(workdir, SMALL) == 0
+    results = json.loads((workdir / "experiments/small/results.json").read_text())
+    assert results["command"] == "distill-lab reproduce small --scale full"
+    assert set(results) == {"command", "commit", "versions", "rows"}
+    easy, hard = results["rows"]
+    assert [(r["name"], r["verdict"], r["scale"]) for r in (easy, hard)] == [
+        ("easy", "reached", "full"),
+        ("hard", "missed", "full"),
+    ]
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    assert easy["ours"] == [store.get(run).metrics["test/errors"] for run in easy["runs"]]
+    assert hard["ours"] == [
+        pytest.approx(100 * store.get(hard["runs"][0]).metrics["test/accuracy"])
+    ]
+    assert hard["runs"] == easy["runs"][:1]  # two numbers of one run
+    [run] = store.client.search_runs([store.experiment_id], "tags.kind = 'paper'")
+    assert {child.id for child in store.children(run.info.run_id)} == set(easy["runs"])
+    report = store.fetch(run.info.run_id, "report.html").read_text()
+    note = run.data.tags["mlflow.note.content"]
+    for address in (store.run_address(run_id) for run_id in easy["runs"]):
+        assert f'href="{address}"' in report
+        assert f"]({address})" in note
+    capsys.readouterr()
+    assert main(["scoreboard"]) == 0
+    shown = capsys.readouterr().out
+    assert "small: A small paper" in shown
+    ends = [line.split()[-2:] for line in shown.splitlines() if line.startswith(("easy", "hard"))]
+    assert ends == [["reached", "full"], ["missed", "full"]]
+
+    assert go(workdir, SMALL, "--scale", "cpu") == 0
+    assert json.loads((workdir / "experiments/small/results.json").read_text()) == results
+    reduced = json.loads((workdir / "experiments/small/results.cpu.json").read_text())["rows"]
+    assert [(row["verdict"], row["scale"]) for row in reduced] == [("no claim", "reduced")] * 2
+
+
+def test_a_run_that_fails_leaves_the_others_and_is_told(workdir, capsys):
+    broken = SMALL["rows"][0] | {"name": "broken", "overrides": [*QUICK, "regime.lr=1e30"]}
+    assert go(workdir, SMALL | {"rows": [SMALL["rows"][1], broken]}) == 1
+    rows = json.loads((workdir / "experiments/small/results.json").read_text())["rows"]
+    assert [row["verdict"] for row in rows] == ["missed", "not run"]
+    assert "is not finite" in rows[1]["error"] or "nan" in rows[1]["error"]
+
+
+def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, capsys):
+    wrong = SMALL["rows"][0] | {"metric": "test/erors", "seeds": [0]}
+    assert go(workdir, SMALL | {"rows": [wrong]}) == 1
+    assert "has no metric 'test/erors'. Did you mean 'test/errors'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["smal"], "there is no paper 'smal'."),
+        ([], "reproduce: name one paper; there are "),
+        (["small", "--scale=ful"], "--scale: small has full, cpu, got 'ful'. Did you mean 'full'?"),
+        (["small", "--fast"], "--fast: reproduce takes --scale NAME and overrides."),
+        (["small", "regime.epoch=1"], "small, row easy: regime.epoch: "),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_answered_before_anything_starts(workdir, capsys, words, text):
+    (workdir / "experiments/small").mkdir(parents=True)
+    (workdir / "experiments/small/paper.yaml").write_text(yaml.safe_dump(SMALL, sort_keys=False))
+    assert main(["reproduce", *words]) == 2
+    assert text in capsys.readouterr().err
+    assert not (workdir / "mlflow.db").exists()
+
+
+def test_every_row_of_every_paper_reads_a_metric_that_its_runs_have():
+    scores, cost = Scores(0.9, 0.1, 0.1, 0.0, 0.9, 4), Cost(1, 1, 1, 1.0, 1.0, 1.0)
+    lines = [Row(name, "", scores, 1.0, 0.0, cost) for name in (TEACHER, CONTROL, DISTILLED)]
+    same = Biased(0.0, 1, 1)
+    plain = Report(lines, [], [], 0.9, 0.1, "", 1.0, None).metrics
+    without = Report(lines, [], [], 0.9, 0.1, "", 1.0, LeftOut(1, same, same, same)).metrics
+    for name in papers():
+        for row in read_paper(name).rows:
+            left_out = compose(row.overrides)["regime"]["leave_out_classes"]
+            assert row.metric in (without if left_out else plain), row.name
