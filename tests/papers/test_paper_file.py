@@ -103,6 +103,11 @@ def test_two_rows_of_one_name_are_refused(write):
     assert said("nothing") == ["nothing/paper.yaml: two rows are named errors."]
 
 
+def test_a_paper_without_rows_is_refused(write):
+    write(PAPER | {"rows": []})
+    assert said("nothing") == ["nothing/paper.yaml: rows must list at least one."]
+
+
 @pytest.mark.parametrize("text", ["", "- a list", "title: [", "title: alone"])
 def test_a_file_that_is_no_paper_is_refused(write, text):
     write(text)

@@ -117,7 +117,8 @@ def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, capsys):
         ([], "reproduce: name one paper; there are "),
         (["small", "--scale=ful"], "--scale: small has full, cpu, got 'ful'. Did you mean 'full'?"),
         (["small", "--fast"], "--fast: reproduce takes --scale NAME and overrides."),
-        (["small", "regime.epoch=1"], "small, row easy: regime.epoch: "),
+        (["small", "regime.epochs=1"], "regime.epochs: would measure something else"),
+        (["small", "hardware.thread=1"], "small, row easy: hardware.thread: "),
     ],
 )
 def test_what_is_asked_for_wrongly_is_answered_before_anything_starts(workdir, capsys, words, text):

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from distill_lab.errors import ConfigError, nearest
 from distill_lab.papers.paper import Paper, papers, read_paper
 
+CHANGES_NO_NUMBER = ("tracking.", "hardware.", "reuse", "data.folder", "cache.folder")
+"""Beginnings of the overrides that may be given beside a paper."""
+
 
 class Asked(NamedTuple):
     """A paper, one of its scales by name, and overrides of every run."""
@@ -21,7 +24,7 @@ def asked(words: Sequence[str]) -> Asked:
     """Read `PAPER [--scale NAME] [overrides]`; the scale is `full` if not said.
 
     Raises:
-        ConfigError: there is no such paper, scale or option.
+        ConfigError: there is no such paper, scale or option, or an override is not for here.
     """
     scale, names, overrides = "full", [], []
     left = iter(words)
@@ -31,8 +34,15 @@ def asked(words: Sequence[str]) -> Asked:
             scale = value if equals else next(left, "")
         elif word.startswith("-"):
             raise ConfigError([f"{word}: reproduce takes --scale NAME and overrides."])
-        elif equals:
+        elif equals and option.startswith(CHANGES_NO_NUMBER):
             overrides.append(word)
+        elif equals:
+            raise ConfigError(
+                [
+                    f"{option}: would measure something else than the paper's number; put it "
+                    f"into a scale or an experiment. Here are {', '.join(CHANGES_NO_NUMBER)}."
+                ]
+            )
         else:
             names.append(word)
     if len(names) != 1:

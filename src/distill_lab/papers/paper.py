@@ -145,7 +145,7 @@ def _made(kind: Any, node: Any, where: str, found: list[str]) -> Any:
 
 
 def _problems(where: str, rows: list[Row]) -> list[str]:
-    found = []
+    found = [] if rows else [f"{where}: rows must list at least one."]
     for row in rows:
         about = f"{where}: row {row.name}"
         if row.mark not in ("V", "M"):

@@ -23,7 +23,7 @@ Job = tuple[str, ...]
 def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
     """Run what is missing of a paper and show its table; finished stages are reused.
 
-    Results are written beside the paper's file after each run, so what was stopped is not lost.
+    Results are written beside the paper's file at the end; what was stopped goes on from the store.
 
     Args:
         paper: whose numbers.
@@ -57,8 +57,8 @@ def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
             except DistillLabError as error:
                 print(f"\nFailed: {error}", file=sys.stderr)
                 made.errors[job] = str(error)
-            results = made.results(command)
-            write(path_of(paper, scale_name), results)
+        results = made.results(command)
+        write(path_of(paper, scale_name), results)
         lines = board(paper, results, store.run_address)
         run.log_text(tables.markdown(lines), "scoreboard.md")
         run.log_text(page(paper.title, _sections(made, results, lines)), "report.html")
