@@ -88,7 +88,7 @@ def from_torchvision() -> NamedArrays:
     """
     from torchvision import datasets
 
-    with TemporaryDirectory() as folder, _socket_timeout(SOCKET_SECONDS):
+    with TemporaryDirectory() as folder, socket_timeout(SOCKET_SECONDS):
         try:
             train = datasets.MNIST(folder, train=True, download=True)
             test = datasets.MNIST(folder, train=False)
@@ -145,8 +145,8 @@ def _tensors(inputs: np.ndarray, targets: np.ndarray) -> Arrays:
 
 
 @contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    # torchvision has no timeout of its own; Python's default is to wait for ever.
+def socket_timeout(seconds: float) -> Iterator[None]:
+    """Bound each wait for the network: torchvision sets no limit, and Python's is none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
