@@ -101,6 +101,18 @@ def test_check_of_what_is_no_override_lists_all_problems():
     assert len(caught.value.problems) == 2
 
 
+def test_jobs_that_differ_in_seed_alone_are_checked_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(launch, "checked", lambda job: seen.append(job) or checked(job))
+    assert check_jobs(["data=fake", "seed=0,1,2", "temperature.value=1,2"]) == (6, [])
+    assert len(seen) == 2
+
+
+def test_a_seed_that_is_no_number_is_found_among_others():
+    with pytest.raises(ConfigError, match=r"seed: must be"):
+        check_jobs(["data=fake", "seed=0,x,2"])
+
+
 def test_memory_that_no_student_fits_in_is_found_before_anything_runs():
     with pytest.raises(ConfigError, match=r"design: none of .* peak_memory_mib"):
         checked(["design.max_memory_mib=0.0001"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from distill_lab.naming import short_name, split_override
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
 
+SEED = re.compile(r"seed=\d+")
 ROUNDS = "evaluation.refine."
 """How a run is refined; no part of what it was."""
 NEED_TORCH = (
@@ -74,7 +76,7 @@ def checked_alone(overrides: Sequence[str]) -> Parts:
 
 
 def check_jobs(overrides: Sequence[str]) -> tuple[int, list[str]]:
-    """Check each job of a request, which may be a sweep.
+    """Check each job of a request, which may be a sweep; of those that differ in seed alone, one.
 
     Returns:
         How many there are, and where they are far from published recipes.
@@ -84,7 +86,8 @@ def check_jobs(overrides: Sequence[str]) -> tuple[int, list[str]]:
     """
     asked = [list(overrides)] if read(overrides).problems else jobs(overrides)
     found, advice = [], []
-    for job in asked:
+    but_seed = {tuple(text for text in job if not SEED.fullmatch(text)): job for job in asked}
+    for job in but_seed.values():
         try:
             advice += far_from_recipes(checked(job).config)
         except ConfigError as error:

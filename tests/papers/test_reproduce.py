@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from distill_lab.cli import main
 from distill_lab.config.compose import compose
+from distill_lab.errors import RunError
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.left_out import Biased, LeftOut
 from distill_lab.measure.scores import Scores
+from distill_lab.papers import reproduce
 from distill_lab.papers.paper import papers, read_paper
 from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Report, Row
 from distill_lab.tracking.store import Store
@@ -90,22 +94,63 @@ def test_a_paper_is_reproduced_from_its_file_to_its_scoreboard(workdir, capsys):
     ends = [line.split()[-2:] for line in shown.splitlines() if line.startswith(("easy", "hard"))]
     assert ends == [["reached", "full"], ["missed", "full"]]
 
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Puts something else in the place of running a job."""
+
+    def make(run_job):
+        monkeypatch.setattr(reproduce, "run_job", run_job)
+
+    return make
+
+
+def rows_of(path):
+    return json.loads(path.read_text())["rows"]
+
+
+def test_a_smaller_scale_makes_no_claim_and_leaves_the_full_results_alone(workdir, pretend):
+    def run_job(parts, overrides, name):
+        reduced = parts.regime.epochs == 1
+        metrics = {"test/errors": 7.0 - reduced, "test/accuracy": 0.5}
+        return SimpleNamespace(run_id=name, report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    assert go(workdir, SMALL) == 0
     assert go(workdir, SMALL, "--scale", "cpu") == 0
-    assert json.loads((workdir / "experiments/small/results.json").read_text()) == results
-    reduced = json.loads((workdir / "experiments/small/results.cpu.json").read_text())["rows"]
-    assert [(row["verdict"], row["scale"]) for row in reduced] == [("no claim", "reduced")] * 2
+    full, reduced = (
+        rows_of(workdir / "experiments/small" / name)
+        for name in ("results.json", "results.cpu.json")
+    )
+    assert [(row["ours"], row["verdict"]) for row in full] == [
+        ([7.0, 7.0], "reached"),
+        ([50.0], "missed"),
+    ]
+    assert [(row["ours"], row["verdict"], row["scale"]) for row in reduced] == [
+        ([6.0, 6.0], "no claim", "reduced"),
+        ([50.0], "no claim", "reduced"),
+    ]
 
 
-def test_a_run_that_fails_leaves_the_others_and_is_told(workdir, capsys):
-    broken = SMALL["rows"][0] | {"name": "broken", "overrides": [*QUICK, "regime.lr=1e30"]}
-    assert go(workdir, SMALL | {"rows": [SMALL["rows"][1], broken]}) == 1
-    rows = json.loads((workdir / "experiments/small/results.json").read_text())["rows"]
-    assert [row["verdict"] for row in rows] == ["missed", "not run"]
-    assert "is not finite" in rows[1]["error"] or "nan" in rows[1]["error"]
+def test_a_run_that_fails_leaves_the_others_and_is_told(workdir, pretend, capsys):
+    def run_job(parts, overrides, name):
+        if parts.seed == 1:
+            raise RunError("epoch 3: loss kd is nan.")
+        metrics = {"test/errors": 7.0, "test/accuracy": 0.5}
+        return SimpleNamespace(run_id="r", report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    assert go(workdir, SMALL) == 1
+    easy, hard = rows_of(workdir / "experiments/small/results.json")
+    assert (easy["ours"], easy["runs"], easy["error"]) == ([7.0], ["r"], "epoch 3: loss kd is nan.")
+    assert (hard["verdict"], hard["error"]) == ("missed", "")
+    assert "Failed: epoch 3: loss kd is nan." in capsys.readouterr().err
 
 
-def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, capsys):
-    wrong = SMALL["rows"][0] | {"metric": "test/erors", "seeds": [0]}
+def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, pretend, capsys):
+    report = SimpleNamespace(metrics={"test/errors": 1.0, "test/accuracy": 0.5})
+    pretend(lambda parts, overrides, name: SimpleNamespace(run_id="r", report=report))
+    wrong = SMALL["rows"][0] | {"metric": "test/erors"}
     assert go(workdir, SMALL | {"rows": [wrong]}) == 1
     assert "has no metric 'test/erors'. Did you mean 'test/errors'?" in capsys.readouterr().err
 
@@ -135,7 +180,8 @@ def test_every_row_of_every_paper_reads_a_metric_that_its_runs_have():
     same = Biased(0.0, 1, 1)
     plain = Report(lines, [], [], 0.9, 0.1, "", 1.0, None).metrics
     without = Report(lines, [], [], 0.9, 0.1, "", 1.0, LeftOut(1, same, same, same)).metrics
+    composed = cache(compose)
     for name in papers():
         for row in read_paper(name).rows:
-            left_out = compose(row.overrides)["regime"]["leave_out_classes"]
+            left_out = composed(tuple(row.overrides))["regime"]["leave_out_classes"]
             assert row.metric in (without if left_out else plain), row.name
