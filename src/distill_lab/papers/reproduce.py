@@ -47,12 +47,12 @@ def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
     made = _Made(paper, scale, list(overrides))
     tags = {"kind": "paper", "paper": paper.name, "scale": scale_name, **environment()}
     with store.start(f"{paper.name}, {scale_name}", tags) as run:
-        for number, job in enumerate(jobs):
+        for number, (job, parts) in enumerate(jobs.items()):
             title = short_name(job)
             print(f"\n{number + 1} of {len(jobs)}: {title}")
-            own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={number}"]
+            own = replace(parts.tracking, sweep_run_id=run.id, job=number)
             try:
-                done = run_job(checked([*job, *own]), job, title)
+                done = run_job(replace(parts, tracking=own), job, title)
                 made.found[job] = (done.run_id, done.report.metrics)
             except DistillLabError as error:
                 print(f"\nFailed: {error}", file=sys.stderr)
