@@ -5,9 +5,11 @@ from types import ModuleType
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from distill_lab import preflight
+from distill_lab.config.groups import CONF
 from distill_lab.contracts import Component
 from distill_lab.losses.base import Loss, Needs
 from distill_lab.settings import Design
@@ -90,6 +92,24 @@ def loss_module(monkeypatch):
     module.Hint, module.Module, module.NoNetwork = Hint, nn.Identity, dict
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
+
+
+def test_published_weights_are_held_against_the_teacher_and_its_inputs():
+    name = "ResNet18_Weights.IMAGENET1K_V1"
+    resnet = Component("distill_lab.models.resnet.ResNet", {"depth": 18, "small_images": False})
+    knobs = yaml.safe_load((CONF / "data" / "image_folder.yaml").read_text())
+    images = Component(knobs.pop("_target_"), knobs)
+    fits = {"data": images, "teachers": (resnet,), "weights": name}
+    assert problems(**fits) == []
+    grey = Component(images.target, knobs | {"mean": [0.5], "std": [0.5], "num_classes": 10})
+    assert problems(**fits | {"data": grey}) == [
+        f"selection.weights: {name} has 11,689,512 parameters for 1000 classes; the teacher on "
+        "imagenet has 11,175,370.",
+        f"selection.weights: {name} reads inputs normalised by mean (0.485, 0.456, 0.406) and std "
+        "(0.229, 0.224, 0.225); those of imagenet are (0.5,) and (0.5,).",
+    ]
+    [problem] = problems(**fits | {"weights": "resnet18"})
+    assert problem.startswith("selection.weights: torchvision has no weights 'resnet18'.")
 
 
 def test_a_sound_run_has_no_problem():

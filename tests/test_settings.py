@@ -52,7 +52,9 @@ SOUND = {
         "keep": 1,
         "ece_weight": 0.1,
         "cost_weight": 0.0,
+        "label_smoothing": 0.1,
         "from_run": "abc",
+        "weights": None,
     },
     Knowledge: {"temperatures": [1.0, 4.0], "num_samples": 16, "student_epochs": 0},
     Design: {
@@ -135,6 +137,8 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Selection, "keep", 0),
         *cases(Selection, "ece_weight", -0.1),
         *cases(Selection, "cost_weight", -0.1),
+        *cases(Selection, "label_smoothing", -0.1, 1.0),
+        *cases(Selection, "weights", "beside a run"),
         *cases(Knowledge, "temperatures", [], [0.0, 1.0], [8.0, 1.0], [1.0, 1.0], [1.0, math.nan]),
         *cases(Knowledge, "num_samples", 15),
         *cases(Knowledge, "student_epochs", -1),

@@ -33,7 +33,7 @@ distill-lab: knowledge distillation experiments, tracked.
   distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end;
                                      hydra/launcher=joblib: as many at once as there are cores
   distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing
-  distill-lab reproduce PAPER [--scale full|cpu] [overrides]
+  distill-lab reproduce PAPER [--scale full|cpu] [--only PATTERN] [overrides]
                                      run what is missing of a paper; its numbers beside ours
   distill-lab scoreboard             all papers, from the results that are kept
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1

@@ -32,6 +32,7 @@ NEED_TORCH = (
     "design",
     "regime.leave_out_classes",
     "selection.regime.leave_out_classes",
+    "selection.weights",
     "experiments",
 )
 
@@ -115,6 +116,7 @@ def deep_problems(
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
         settings_of(config["design"]) if sound("design") else None,
         {path: settings_of(node) for path, node in regimes.items() if sound(path)},
+        config["selection"]["weights"] if sound("selection") else None,
         budget,
     )
 

@@ -19,6 +19,7 @@ from distill_lab.measure.cost import (
     peak_memory_mib,
     size_bytes,
 )
+from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.settings import Design, Regime
 from distill_lab.training.connect import connected_objective
@@ -35,6 +36,7 @@ def problems(
     loss: dict[str, Component],
     design: Design | None,
     regimes: dict[str, Regime],
+    weights: str | None = None,
     budget: bool = True,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
@@ -49,6 +51,7 @@ def problems(
         design: what the students become, and their budget; without it the losses are made, but
             not connected.
         regimes: dotted key -> how networks are trained.
+        weights: published ones of the teacher; None: it is trained.
         budget: whether to hold the students against it.
 
     Returns:
@@ -60,6 +63,8 @@ def problems(
     student_nets, wrong_too = _networks("student", students, info)
     found += wrong + wrong_too
     found += [] if info is STAND_IN else _problems_of_classes(regimes, info)
+    if weights is not None and teacher_nets and info is not STAND_IN:
+        found += _problems_of_weights(weights, teacher_nets, info)
     found += _problems_of_terms(loss)
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
@@ -84,6 +89,28 @@ def _problems_of_classes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
+
+
+def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInfo) -> Iterator[str]:
+    """Hold published weights against the teacher that gets them and the inputs that it gets."""
+    key = "selection.weights"
+    try:
+        weights = published(name)
+    except ValueError as error:
+        yield f"{key}: {error}"
+        return
+    counts = [count_parameters(net) for net in teachers]
+    if counts != [weights.num_parameters]:
+        given = " and ".join(f"{count:,}" for count in counts)
+        yield (
+            f"{key}: {name} has {weights.num_parameters:,} parameters for 1000 classes; "
+            f"the teacher on {info.name} has {given}."
+        )
+    if (info.mean, info.std) != (weights.mean, weights.std):
+        yield (
+            f"{key}: {name} reads inputs normalised by mean {weights.mean} and std {weights.std}; "
+            f"those of {info.name} are {info.mean} and {info.std}."
+        )
 
 
 class Case(NamedTuple):

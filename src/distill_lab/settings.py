@@ -107,7 +107,8 @@ class Selection:
 
     A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus
     `cost_weight` times its MACs relative to the most expensive candidate. With `from_run`, the run
-    of an earlier workflow, none is trained: the student that it distilled is the teacher.
+    of an earlier workflow, none is trained: the student that it distilled is the teacher. Nor is
+    one with `weights`, a name of torchvision's.
     """
 
     regime: Regime
@@ -115,12 +116,18 @@ class Selection:
     keep: int
     ece_weight: float
     cost_weight: float
+    label_smoothing: float
     from_run: str | None
+    weights: str | None
 
     def __post_init__(self) -> None:
         _require("seeds", self.seeds, "a list of different integers, not empty", bool(self.seeds))
         _require("seeds", self.seeds, "different integers", len(set(self.seeds)) == len(self.seeds))
         _positive("keep", self.keep)
+        smoothing = self.label_smoothing
+        _require("label_smoothing", smoothing, "in [0, 1)", 0 <= smoothing < 1)
+        only_one = self.from_run is None or self.weights is None
+        _require("weights", self.weights, "null where from_run is given", only_one)
         for name in ("ece_weight", "cost_weight"):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
 

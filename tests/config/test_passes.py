@@ -39,6 +39,13 @@ def test_a_chain_is_not_refined():
     assert problem.startswith("evaluation.refine.rounds: must be 0 where there is a chain")
 
 
-def test_a_teacher_from_a_run_is_one_candidate():
-    [problem] = problems(compose(["selection.from_run=abc", "selection.keep=2"]))
-    assert problem.startswith("selection.keep: must be <= 1,")
+def test_a_teacher_that_is_not_trained_is_one_candidate():
+    for given in ("selection.from_run=abc", "selection.weights=abc"):
+        [problem] = problems(compose([given, "selection.keep=2"]))
+        assert problem.startswith("selection.keep: must be <= 1,")
+
+
+def test_published_weights_are_of_the_first_teacher_alone():
+    name = "selection.weights=ResNet18_Weights.IMAGENET1K_V1"
+    passes = pass_configs(compose([name, "chain.generations=2"]))
+    assert [one["selection"]["weights"] for one in passes] == [name.partition("=")[2], None]

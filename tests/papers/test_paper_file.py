@@ -76,6 +76,7 @@ def test_a_paper_that_is_not_there_is_named_with_the_nearest(write):
         ({"paper": "74"}, "paper must be a number, got '74'."),
         ({"tolerance": None}, "tolerance must be a number, got None."),
         ({"seeds": []}, "seeds must name at least one."),
+        ({"seeds": [0], "minus": []}, "seeds must name at least two."),
     ],
 )
 def test_what_is_wrong_with_a_row_is_named(write, change, problem):
@@ -94,7 +95,7 @@ def test_all_problems_are_told_at_once(write):
         "row errors: metric is missing.",
         "row errors: there is no key 'x'.",
         "row 'a line': must be a mapping with name, what, paper, mark, where, unit, better, "
-        "tolerance, overrides, metric, seeds, got 'a line'.",
+        "overrides, metric, seeds, got 'a line'.",
     ]
 
 
@@ -117,3 +118,31 @@ def test_a_file_that_is_no_paper_is_refused(write, text):
 def test_a_trend_without_a_number_may_be_a_row(write):
     write(PAPER | {"rows": [ROW | {"paper": None}]})
     assert read_paper("nothing").rows[0].paper is None
+
+
+def test_a_claim_is_a_difference_of_two_runs_or_of_two_metrics_of_one(write):
+    claim = ROW | {"paper": None, "minus": ["data=fake", "loss=[ce]"]}
+    gain = ROW | {"name": "gain", "paper": None, "minus_metric": "test/errors_control"}
+    write(PAPER | {"rows": [claim, gain]})
+    paper = read_paper("nothing")
+    scale = paper.scales["full"]
+    two, one = paper.rows
+    assert two.is_claim
+    assert one.is_claim
+    assert two.sources(scale, 1) == [
+        (("data=fake", "seed=1"), "test/errors"),
+        (("data=fake", "loss=[ce]", "seed=1"), "test/errors"),
+    ]
+    assert one.sources(scale, 1) == [
+        (("data=fake", "seed=1"), "test/errors"),
+        (("data=fake", "seed=1"), "test/errors_control"),
+    ]
+
+
+def test_rows_are_found_by_a_pattern_of_their_names(write):
+    rows = [ROW | {"name": name} for name in ("a/kd", "b/kd", "b/dkd")]
+    write(PAPER | {"rows": rows})
+    paper = read_paper("nothing")
+    assert [row.name for row in paper.named("*/kd")] == ["a/kd", "b/kd"]
+    assert [row.name for row in paper.named("b/*")] == ["b/kd", "b/dkd"]
+    assert paper.named("c*") == []

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from distill_lab.papers.paper import Paper, Row
-from distill_lab.papers.results import Results, judge, measured, path_of, read, write
+from distill_lab.papers.results import (
+    Results,
+    interval,
+    judge,
+    measured,
+    merged,
+    path_of,
+    read,
+    write,
+)
 from distill_lab.papers.scoreboard import board
 from distill_lab.report import tables
 
@@ -53,14 +62,59 @@ def test_mean_and_spread_are_over_the_seeds():
     assert two.verdict == "reached"
     one = measured(row(), "full", [90.0], ["a"])
     assert (one.mean, one.std, one.verdict) == (90.0, None, "missed")
-    none = measured(row(), "full", [], [], "it diverged")
+    none = measured(row(), "full", [], [], error="it diverged")
     assert (none.mean, none.std, none.verdict, none.error) == (None, None, "not run", "it diverged")
 
 
+CLAIM = {"paper": None, "minus": ["loss=[ce]"]}
+
+
+@pytest.mark.parametrize(
+    ("better", "values", "scale", "verdict"),
+    [
+        ("higher", [1.0, 1.2, 1.1], "full", "confirmed"),
+        ("higher", [1.0, 1.2, 1.1], "reduced", "confirmed"),
+        ("lower", [1.0, 1.2, 1.1], "full", "not confirmed"),
+        ("lower", [-1.0, -1.2, -1.1], "full", "confirmed"),
+        ("higher", [-1.0, -1.2, -1.1], "full", "not confirmed"),
+        ("higher", [1.0, -0.5, 0.6], "full", "inconclusive"),
+        ("higher", [1.0], "full", "inconclusive"),  # the other seeds failed
+        ("higher", [0.0, 0.0], "full", "inconclusive"),
+        ("higher", [1.0, 1.2, 1.1], "code-only", "no claim"),
+        ("higher", [], "full", "not run"),
+    ],
+)
+def test_a_claim_is_held_against_zero(better, values, scale, verdict):
+    claim = row(**CLAIM, better=better)
+    assert measured(claim, scale, values, ["a"] * len(values)).verdict == verdict
+
+
+def test_the_interval_is_students():
+    # Standard deviation 1, so 4.302653 / sqrt(3), the 0.975 quantile with 2 degrees of freedom.
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
+    assert interval([1.0]) is None
+    assert measured(row(**CLAIM), "full", [1.0, 2.0], ["a", "b"]).interval == interval([1.0, 2.0])
+    assert measured(row(), "full", [1.0, 2.0], ["a", "b"]).interval is None
+
+
+def test_rows_that_were_not_asked_for_stay_as_they_were():
+    paper = Paper(Path("p"), "", "", {}, [row(name=name) for name in ("a", "b", "c")])
+    old = [measured(row(name=name), "full", [1.0], ["r"], commit="old") for name in ("c", "gone")]
+    new = [measured(row(name=name), "full", [2.0], ["s"], commit="new") for name in ("b", "c")]
+    results = merged(paper, Results("one", "old", {}, old), Results("two", "new", {}, new))
+    assert (results.command, results.commit) == ("two", "new")
+    assert [(one.name, one.mean, one.commit) for one in results.rows] == [
+        ("b", 2.0, "new"),
+        ("c", 2.0, "new"),
+    ]
+    kept = merged(paper, Results("one", "old", {}, old), Results("two", "new", {}, new[:1]))
+    assert [(one.name, one.commit) for one in kept.rows] == [("b", "new"), ("c", "old")]
+
+
 def test_results_are_read_as_they_were_written(tmp_path):
-    results = Results(
-        "a command", "a commit", {"torch": "2"}, [measured(row(), "full", [1.0], ["a"])]
-    )
+    claim = measured(row(**CLAIM), "full", [1.0, 2.0], ["a", "b"], minus_runs=["c", "d"])
+    rows = [measured(row(), "full", [1.0], ["a"]), claim]
+    results = Results("a command", "a commit", {"torch": "2"}, rows)
     write(tmp_path / "results.json", results)
     assert read(tmp_path / "results.json") == results
 
@@ -72,17 +126,19 @@ def test_a_smaller_scale_does_not_write_over_the_full_one():
 
 
 def test_the_board_puts_the_papers_number_beside_ours_and_links_each_value_to_its_run():
-    paper = Paper(Path("p"), "", "", {}, [row(), row(name="more", mark="M"), row(name="new")])
+    asked = [row(), row(name="more", mark="M"), row(name="new"), row(name="claim", **CLAIM)]
     rows = [
         measured(row(), "full", [70.0, 80.0], ["run_a", "run_b"]),
         measured(row(name="more", mark="M"), "full", [90.5], ["run_c"]),
+        measured(row(name="claim", **CLAIM), "full", [-7.0, -8.0], ["d", "e"], minus_runs=["f"]),
     ]
-    lines = board(paper, Results("", "", {}, rows), lambda run: f"http://here/{run}")
+    lines = board(asked, Results("", "", {}, rows), lambda run: f"http://here/{run}")
     shown = [(line["paper"], line["ours"], line["verdict"]) for line in lines]
     assert shown == [
         ("74", "75 ± 7.071 (2)", "reached"),
         ("74 (from memory)", "90.5", "no target"),
         ("74", "", "not run"),
+        ("\N{EN DASH}", "-7.5, -13.85 to -1.147 (2)", "confirmed"),
     ]
     text = tables.markdown(lines)
     assert "[70](http://here/run_a) | [80](http://here/run_b)" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -16,7 +17,8 @@ from distill_lab.measure.cost import Cost
 from distill_lab.measure.left_out import Biased, LeftOut
 from distill_lab.measure.scores import Scores
 from distill_lab.papers import reproduce
-from distill_lab.papers.paper import papers, read_paper
+from distill_lab.papers.grid import each_line_and_column
+from distill_lab.papers.paper import Scale, papers, read_paper
 from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Report, Row
 from distill_lab.tracking.store import Store
 
@@ -132,6 +134,58 @@ def test_a_smaller_scale_makes_no_claim_and_leaves_the_full_results_alone(workdi
     ]
 
 
+def test_of_a_part_of_the_rows_no_other_is_run_and_the_others_stay(workdir, pretend, capsys):
+    seeds = []
+
+    def run_job(parts, overrides, name):
+        seeds.append(parts.seed)
+        metrics = {"test/errors": 7.0, "test/accuracy": 0.5 + len(seeds)}
+        return SimpleNamespace(run_id="r", report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    assert go(workdir, SMALL, "--only", "h*") == 0
+    assert seeds == [0]
+    path = workdir / "experiments/small/results.json"
+    assert [row["name"] for row in rows_of(path)] == ["hard"]
+    assert json.loads(path.read_text())["command"].endswith("--scale full --only 'h*'")
+    capsys.readouterr()
+    assert main(["scoreboard"]) == 0
+    assert "1 of 2 rows were not run." in capsys.readouterr().out
+    assert go(workdir, SMALL, "--only=easy") == 0
+    assert seeds == [0, 0, 1]
+    assert [(row["name"], row["ours"]) for row in rows_of(path)] == [
+        ("easy", [7.0, 7.0]),
+        ("hard", [150.0]),
+    ]
+
+
+def test_a_claim_is_the_difference_seed_by_seed_and_names_both_runs(workdir, pretend):
+    accuracies = {(0, 4.0): 0.5, (1, 4.0): 0.75, (0, 1.0): 0.25, (1, 1.0): 0.25}
+
+    def run_job(parts, overrides, name):
+        temperature = parts.config["temperature"]["value"]
+        metrics = {"test/accuracy": accuracies[parts.seed, temperature]}
+        run_id = f"{parts.seed} at {temperature:g}"
+        return SimpleNamespace(run_id=run_id, report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    claim = ROW | {
+        "name": "softer",
+        "paper": None,
+        "better": "higher",
+        "metric": "test/accuracy",
+        "minus": [*QUICK, "temperature.value=1"],
+        "multiply": 100,
+        "seeds": [0, 1],
+    }
+    assert go(workdir, SMALL | {"rows": [claim]}) == 0
+    [row] = rows_of(workdir / "experiments/small/results.json")
+    assert row["ours"] == [25.0, 50.0]
+    assert row["runs"] == ["0 at 4", "1 at 4"]
+    assert row["minus_runs"] == ["0 at 1", "1 at 1"]
+    assert row["verdict"] == "inconclusive"  # 37.5 +- 12.706 * 12.5
+
+
 def test_a_run_that_fails_leaves_the_others_and_is_told(workdir, pretend, capsys):
     def run_job(parts, overrides, name):
         if parts.seed == 1:
@@ -161,7 +215,11 @@ def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, pretend, ca
         (["smal"], "there is no paper 'smal'."),
         ([], "reproduce: name one paper; there are "),
         (["small", "--scale=ful"], "--scale: small has full, cpu, got 'ful'. Did you mean 'full'?"),
-        (["small", "--fast"], "--fast: reproduce takes --scale NAME and overrides."),
+        (
+            ["small", "--fast"],
+            "--fast: reproduce takes --scale NAME, --only PATTERN and overrides.",
+        ),
+        (["small", "--only", "esy"], "no row of small is named 'esy'. Did you mean 'easy'?"),
         (["small", "regime.epochs=1"], "regime.epochs: would measure something else"),
         (["small", "hardware.thread=1"], "small, row easy: hardware.thread: "),
     ],
@@ -182,6 +240,21 @@ def test_every_row_of_every_paper_reads_a_metric_that_its_runs_have():
     without = Report(lines, [], [], 0.9, 0.1, "", 1.0, LeftOut(1, same, same, same)).metrics
     composed = cache(compose)
     for name in papers():
-        for row in read_paper(name).rows:
-            left_out = composed(tuple(row.overrides))["regime"]["leave_out_classes"]
-            assert row.metric in (without if left_out else plain), row.name
+        for row in each_line_and_column(read_paper(name).rows):
+            for job, metric in row.sources(Scale("full", []), 0):
+                experiment = tuple(text for text in job if text.startswith("experiments="))
+                left_out = composed(experiment)["regime"]["leave_out_classes"]
+                assert metric in (without if left_out else plain), row.name
+
+
+@pytest.mark.slow
+def test_every_row_of_every_paper_is_sound_at_every_scale():
+    for name in papers():
+        paper = read_paper(name)
+        rows = [replace(row, seeds=row.seeds[:1]) for row in paper.rows]
+        for scale in paper.scales.values():
+            assert reproduce.checked_jobs(name, rows, scale, [])
+
+
+def test_check_tries_rows_of_every_paper():
+    assert reproduce.check_papers() == sum(len(read_paper(name).rows) for name in papers())

@@ -130,3 +130,10 @@ def test_what_another_process_is_at_is_left_for_last(stage, store, monkeypatch):
     trained, _ = stage(TWO)
     assert order == [asked[1].label, asked[0].label]
     assert [one.candidate.label for one in trained] == [point.label for point in asked]
+
+
+def test_smoothed_labels_make_another_teacher(stage):
+    plain, _ = stage("teacher.channels=[4, 8]")
+    smoothed, names = stage("teacher.channels=[4, 8]", "selection.label_smoothing=0.2")
+    assert len(names) == 1
+    assert weights(smoothed) != weights(plain)

@@ -3,13 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
+from distill_lab.config.check import build
+from distill_lab.config.compose import compose
 from distill_lab.contracts import Component
+from distill_lab.errors import RunError
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.scores import Scores
+from distill_lab.models.published import Published
 from distill_lab.settings import Selection
+from distill_lab.stages import s1_teacher
+from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, Weights
 from distill_lab.stages.s1_teacher import rank
+from distill_lab.tracking.store import Store
 
 
 def candidate(name, accuracy, ece=0.0, macs=100):
@@ -20,7 +28,10 @@ def candidate(name, accuracy, ece=0.0, macs=100):
 
 @pytest.fixture
 def selection(regime):
-    return Selection(regime(), [0], keep=1, ece_weight=0.1, cost_weight=0.01, from_run=None)
+    weights = {"ece_weight": 0.1, "cost_weight": 0.01}
+    return Selection(
+        regime(), [0], keep=1, **weights, label_smoothing=0.0, from_run=None, weights=None
+    )
 
 
 def names(ranked):
@@ -48,3 +59,52 @@ def test_score_is_accuracy_less_weighted_ece_and_relative_macs(selection):
 def test_accuracy_outweighs_cost_by_default_order(selection):
     heavy = replace(selection, cost_weight=1.0)
     assert names(rank([candidate("a", 0.9), candidate("b", 0.5, macs=1)], heavy)) == ["b", "a"]
+
+
+@pytest.fixture
+def load(workdir, monkeypatch):
+    """Runs stage 1 with weights that are said to be published; returns the teacher in its store."""
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+
+    def go(state_dict):
+        class Fake(Published):
+            def state_dict(self):
+                return state_dict() if callable(state_dict) else state_dict
+
+        monkeypatch.setattr(s1_teacher, "published", lambda name: Fake(name, 0, (), ()))
+        asked = ["data=fake", "teacher.channels=[4, 8]", "selection.weights=Some_Weights"]
+        parts = build(compose([*asked, "hardware.threads=1"]))
+        with store.start("1 teacher", {}) as run:
+            context = Context(parts, parts.data.load(), "checksum", run, store)
+            [teacher] = s1_teacher.run(context).kept
+            return teacher, context.trained_network(teacher), store.children(run.id)
+
+    return go
+
+
+def network(seed):
+    parts = build(compose(["data=fake", "teacher.channels=[4, 8]"]))
+    torch.manual_seed(seed)
+    return parts.teachers[0].make_network(parts.data.info)
+
+
+def test_published_weights_are_the_teacher_and_nothing_is_trained(load):
+    given = network(seed=7)
+    teacher, net, trained = load(given.state_dict())
+    assert teacher.label == "Some_Weights"
+    assert trained == []
+    for name, weights in given.state_dict().items():
+        assert torch.equal(net.state_dict()[name], weights), name
+    validation = build(compose(["data=fake"])).data.load().validation
+    answers = given.eval()(validation.inputs).argmax(1)
+    right = (answers == validation.targets).double().mean().item()
+    assert teacher.scores.accuracy == pytest.approx(right)
+
+
+def test_weights_that_cannot_be_had_or_do_not_fit_are_told_with_their_key(load):
+    def no_connection():
+        raise OSError("Name or service not known")
+
+    for state_dict, said in ((no_connection, "Name or service"), ({}, "Missing key")):
+        with pytest.raises(RunError, match=rf"^selection\.weights: Some_Weights .* {said}"):
+            load(state_dict)

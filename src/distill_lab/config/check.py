@@ -75,7 +75,8 @@ def _problems_of_keep(config: dict[str, Any]) -> Iterator[str]:
     """Hold the number of teachers that are kept against the number that are trained."""
     selection = config["selection"]
     trained = len(grid(config["teacher"])) * len(selection["seeds"])
-    num_candidates = trained if selection["from_run"] is None else 1
+    given = selection["from_run"] or selection["weights"]
+    num_candidates = 1 if given else trained
     if selection["keep"] > num_candidates:
         yield (
             f"selection.keep: must be <= {num_candidates}, the number of teacher candidates, "

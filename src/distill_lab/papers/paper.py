@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,12 @@ import yaml
 
 from distill_lab.config.groups import EXPERIMENTS, ROOT
 from distill_lab.errors import ConfigError, nearest
+from distill_lab.papers.grid import Grid, rows_of
+from distill_lab.papers.grid import problems as grid_problems
 
 FILE = "paper.yaml"
+Job = tuple[str, ...]
+"""Overrides of one run."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Row:
-    """One number of the paper.
+    """One number of the paper, or a claim: a difference between two measurements.
 
     Attributes:
         name: e.g. "teacher_errors".
@@ -39,12 +44,15 @@ class Row:
             no target.
         where: in the paper.
         unit: of the number.
-        better: which side of it is better.
-        tolerance: by how much ours may be worse and is still reached, in the unit.
+        better: which side of it is better; of a claim, of zero.
         overrides: of the runs that measure it.
         metric: of those runs.
         seeds: one run each.
+        tolerance: by how much ours may be worse and is still reached, in the unit.
         multiply: the metric by this, to have the unit.
+        minus: overrides of the runs whose metric is taken off, seed by seed; None: the same runs,
+            or nothing.
+        minus_metric: which metric of theirs; None: the same, or nothing.
     """
 
     name: str
@@ -54,15 +62,34 @@ class Row:
     where: str
     unit: str
     better: Literal["lower", "higher"]
-    tolerance: float
     overrides: list[str]
     metric: str
     seeds: list[int]
+    tolerance: float = 0.0
     multiply: float = 1.0
+    minus: list[str] | None = None
+    minus_metric: str | None = None
 
-    def job(self, scale: Scale, seed: int) -> tuple[str, ...]:
+    @property
+    def is_claim(self) -> bool:
+        """Whether it is a difference, of which the paper says on which side of zero it is."""
+        return self.minus is not None or self.minus_metric is not None
+
+    def job(self, scale: Scale, seed: int) -> Job:
         """Return the overrides of one run."""
         return (*self.overrides, *scale.overrides, f"seed={seed}")
+
+    def sources(self, scale: Scale, seed: int) -> list[tuple[Job, str]]:
+        """Return the runs that its value is read from, and which metric of each.
+
+        Two where one is taken off the other.
+        """
+        first = (self.job(scale, seed), self.metric)
+        if not self.is_claim:
+            return [first]
+        other = self.overrides if self.minus is None else self.minus
+        job = (*other, *scale.overrides, f"seed={seed}")
+        return [first, (job, self.minus_metric or self.metric)]
 
 
 @dataclass(frozen=True)
@@ -74,19 +101,24 @@ class Paper:
         title: of the paper.
         source: authors, year, identifier.
         scales: name -> how large.
-        rows: its numbers.
+        rows: its numbers, those of its grids after the others.
     """
 
     folder: Path
     title: str
     source: str
     scales: dict[str, Scale]
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The folder's."""
         return self.folder.name
+
+    def named(self, pattern: str) -> list[Row]:
+        """Return the rows with such a name, `*` standing for any part of it."""
+        return [row for row in self.rows if fnmatchcase(row.name, pattern)]
 
 
 def papers() -> dict[str, Path]:
@@ -120,11 +152,18 @@ def read_paper(name: str) -> Paper:
             key: _made(Scale, node, f"{where}: scales.{key}", found)
             for key, node in paper.scales.items()
         }
-        rows = [_made(Row, node, f"{where}: {_title(node)}", found) for node in paper.rows]
+        grids = [
+            _made(Grid, node, f"{where}: grid {number}", found)
+            for number, node in enumerate(paper.grids)
+        ]
+        for number, grid in enumerate(grids if not found else []):
+            found += grid_problems(grid, f"{where}: grid {number}")
+        nodes = [*paper.rows, *(row for grid in grids if not found for row in rows_of(grid))]
+        rows = [_made(Row, node, f"{where}: {_title(node)}", found) for node in nodes]
         found += _problems(where, rows) if not found else []
     if paper is None or found:
         raise ConfigError(found)
-    return Paper(folder, paper.title, paper.source, scales, rows)
+    return Paper(folder, paper.title, paper.source, scales, rows, grids)
 
 
 def _title(node: Any) -> str:
@@ -133,8 +172,8 @@ def _title(node: Any) -> str:
 
 def _made(kind: Any, node: Any, where: str, found: list[str]) -> Any:
     """Make a dataclass of a mapping; what is wrong with the mapping is added to `found`."""
-    known = [field.name for field in fields(kind)]
-    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    known = [f.name for f in fields(kind)]
+    needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     if not isinstance(node, dict):
         found.append(f"{where}: must be a mapping with {', '.join(needed)}, got {node!r}.")
         return None
@@ -152,8 +191,8 @@ def _problems(where: str, rows: list[Row]) -> list[str]:
             found.append(f"{about}: mark must be V or M, got {row.mark!r}.")
         if row.better not in ("lower", "higher"):
             found.append(f"{about}: better must be lower or higher, got {row.better!r}.")
-        if not row.seeds:
-            found.append(f"{about}: seeds must name at least one.")
+        if len(row.seeds) < 1 + row.is_claim:
+            found.append(f"{about}: seeds must name at least {'two' if row.is_claim else 'one'}.")
         for key in ("paper", "tolerance", "multiply"):
             value = getattr(row, key)
             if key == "paper" and value is None:

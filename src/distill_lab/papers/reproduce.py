@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,23 +12,24 @@ from distill_lab.environment import environment
 from distill_lab.errors import ConfigError, DistillLabError, RunError, nearest
 from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_name
-from distill_lab.papers.paper import Paper, Row, Scale, papers, read_paper
-from distill_lab.papers.results import Measured, Results, measured, path_of, write
+from distill_lab.papers.grid import each_line_and_column
+from distill_lab.papers.paper import Job, Paper, Row, Scale, papers, read_paper
+from distill_lab.papers.results import Measured, Results, measured, merged, path_of, read, write
 from distill_lab.papers.scoreboard import Line, board
 from distill_lab.report import tables
 from distill_lab.report.html import Section, page
 
-Job = tuple[str, ...]
 
-
-def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
+def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]) -> int:
     """Run what is missing of a paper and show its table; finished stages are reused.
 
     Results are written beside the paper's file at the end; what was stopped goes on from the store.
+    Rows that are not asked for stay there as they were.
 
     Args:
         paper: whose numbers.
         scale_name: one of the paper's scales.
+        only: which rows, see `Paper.named`.
         overrides: of every run, e.g. where it is tracked.
 
     Returns:
@@ -36,15 +38,16 @@ def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: a run is asked for wrongly; nothing was started.
     """
-    scale = paper.scales[scale_name]
-    jobs = checked_jobs(paper, scale, overrides)
-    command = " ".join(["distill-lab reproduce", paper.name, f"--scale {scale_name}", *overrides])
+    scale, rows = paper.scales[scale_name], paper.named(only)
+    jobs = checked_jobs(paper.name, rows, scale, overrides)
+    words = [paper.name, "--scale", scale_name, *(["--only", only] if only != "*" else [])]
+    command = shlex.join(["distill-lab", "reproduce", *words, *overrides])
 
     from distill_lab.tracking.store import Store
 
     tracking = next(iter(jobs.values())).tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    made = _Made(paper, scale, list(overrides))
+    made = _Made(rows, scale, list(overrides))
     tags = {"kind": "paper", "paper": paper.name, "scale": scale_name, **environment()}
     with store.start(f"{paper.name}, {scale_name}", tags) as run:
         for number, (job, parts) in enumerate(jobs.items()):
@@ -57,22 +60,25 @@ def reproduce(paper: Paper, scale_name: str, overrides: Sequence[str]) -> int:
             except DistillLabError as error:
                 print(f"\nFailed: {error}", file=sys.stderr)
                 made.errors[job] = str(error)
-        results = made.results(command)
-        write(path_of(paper, scale_name), results)
-        lines = board(paper, results, store.run_address)
+        results, path = made.results(command), path_of(paper, scale_name)
+        write(path, merged(paper, read(path), results) if path.is_file() else results)
+        lines = board(rows, results, store.run_address)
         run.log_text(tables.markdown(lines), "scoreboard.md")
-        run.log_text(page(paper.title, _sections(made, results, lines)), "report.html")
+        run.log_text(page(paper.title, _sections(paper, made, results, lines)), "report.html")
         run.set_tags({"mlflow.note.content": tables.markdown(lines)})
         means = {f"ours/{row.name}": row.mean for row in results.rows if row.mean is not None}
         run.log_metrics(means)
     columns = ["row", "unit", "paper", "ours", "verdict"]
-    print(f"\n{tables.text(lines, columns)}\n\nResults {path_of(paper, scale_name)}")
+    print(f"\n{tables.text(lines, columns)}\n\nResults {path}")
     print(f"{LOOK}\n        {store.run_address(run.id)}")
     return 1 if made.errors else 0
 
 
 def check_papers() -> int:
-    """Check a run of every row of every paper, at each scale, and return how many rows there are.
+    """Check a run of every row of every paper, and return how many rows there are.
+
+    Of a grid every line and every column is tried, not each with each, and scales but the first by
+    one row.
 
     Raises:
         ConfigError: lists every problem.
@@ -80,11 +86,11 @@ def check_papers() -> int:
     problems, count = [], 0
     for name in papers():
         paper = read_paper(name)
-        rows = [replace(row, seeds=row.seeds[:1]) for row in paper.rows]
-        for scale in paper.scales.values():
-            count += len(rows)
+        rows = [replace(row, seeds=row.seeds[:1]) for row in each_line_and_column(paper.rows)]
+        count += len(paper.rows)
+        for number, scale in enumerate(paper.scales.values()):
             try:
-                checked_jobs(replace(paper, rows=rows), scale, [])
+                checked_jobs(name, rows[:1] if number else rows, scale, [])
             except ConfigError as error:
                 problems += error.problems
     if problems:
@@ -92,7 +98,9 @@ def check_papers() -> int:
     return count
 
 
-def checked_jobs(paper: Paper, scale: Scale, overrides: Sequence[str]) -> dict[Job, Parts]:
+def checked_jobs(
+    paper: str, rows: Sequence[Row], scale: Scale, overrides: Sequence[str]
+) -> dict[Job, Parts]:
     """Return the runs that the rows need, each once; several rows may read one run.
 
     Raises:
@@ -100,67 +108,87 @@ def checked_jobs(paper: Paper, scale: Scale, overrides: Sequence[str]) -> dict[J
     """
     jobs: dict[Job, Parts] = {}
     problems: list[str] = []
-    for row in paper.rows:
-        for seed in row.seeds:
-            job = (*row.job(scale, seed), *overrides)
+    for row in rows:
+        for job in _jobs(row, scale, overrides):
             if job in jobs:
                 continue
             try:
                 jobs[job] = checked(job)
             except ConfigError as error:
-                problems += [f"{paper.name}, row {row.name}: {text}" for text in error.problems]
+                problems += [f"{paper}, row {row.name}: {text}" for text in error.problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return jobs
+
+
+def _jobs(row: Row, scale: Scale, overrides: Sequence[str]) -> list[Job]:
+    sources = [source for seed in row.seeds for source in row.sources(scale, seed)]
+    return [(*job, *overrides) for job, _ in sources]
 
 
 @dataclass
 class _Made:
     """What the runs gave so far."""
 
-    paper: Paper
+    rows: list[Row]
     scale: Scale
     overrides: list[str]
     found: dict[Job, tuple[str, dict[str, float]]] = field(default_factory=dict)
     errors: dict[Job, str] = field(default_factory=dict)
 
     def results(self, command: str) -> Results:
-        """Return all rows, with the values there are."""
+        """Return the rows, with the values there are."""
         tags = environment()
         prefix = "version."
         versions = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
-        rows = [self._row(row) for row in self.paper.rows]
-        return Results(command, tags["mlflow.source.git.commit"], versions, rows)
+        commit = tags["mlflow.source.git.commit"]
+        return Results(command, commit, versions, [self._row(row, commit) for row in self.rows])
 
-    def _row(self, row: Row) -> Measured:
-        jobs = [(*row.job(self.scale, seed), *self.overrides) for seed in row.seeds]
-        done = [self.found[job] for job in jobs if job in self.found]
-        for run_id, metrics in done:
-            if row.metric not in metrics:
-                raise RunError(
-                    f"row {row.name}: run {run_id} has no metric {row.metric!r}."
-                    f"{nearest(row.metric, metrics)}"
-                )
-        ours = [round(row.multiply * metrics[row.metric], 6) for _, metrics in done]
-        failed = " ".join(dict.fromkeys(self.errors[job] for job in jobs if job in self.errors))
-        return measured(row, self.scale.kind, ours, [run_id for run_id, _ in done], failed)
+    def _row(self, row: Row, commit: str) -> Measured:
+        values, runs = [], []
+        for seed in row.seeds:
+            sources = [((*job, *self.overrides), m) for job, m in row.sources(self.scale, seed)]
+            if all(job in self.found for job, _ in sources):
+                first, *other = [self._metric(row, job, metric) for job, metric in sources]
+                values.append(round(row.multiply * (first - sum(other)), 6))
+                runs.append([self.found[job][0] for job, _ in sources])
+        jobs = _jobs(row, self.scale, self.overrides)
+        return measured(
+            row,
+            self.scale.kind,
+            values,
+            [first for first, *_ in runs],
+            minus_runs=[other for _, *others in runs for other in others],
+            error=" ".join(dict.fromkeys(self.errors[job] for job in jobs if job in self.errors)),
+            commit=commit,
+        )
+
+    def _metric(self, row: Row, job: Job, metric: str) -> float:
+        run_id, metrics = self.found[job]
+        if metric not in metrics:
+            raise RunError(
+                f"row {row.name}: run {run_id} has no metric {metric!r}.{nearest(metric, metrics)}"
+            )
+        return metrics[metric]
 
 
-def _sections(made: _Made, results: Results, lines: list[Line]) -> list[Section]:
+def _sections(paper: Paper, made: _Made, results: Results, lines: list[Line]) -> list[Section]:
     protocol = [
         {
             "row": row.name,
             "where": row.where,
-            "tolerance": row.tolerance,
-            "metric": row.metric,
+            "tolerance": None if row.is_claim else row.tolerance,
+            "metric": " minus ".join(metric for _, metric in row.sources(made.scale, row.seeds[0])),
             "overrides": " ".join(row.overrides),
+            "minus": " ".join(row.minus or []),
         }
-        for row in made.paper.rows
+        for row in made.rows
     ]
     text = (
-        made.paper.source,
+        paper.source,
         f"Scale: {made.scale.kind}. Ours: mean and standard deviation, number of seeds. A number "
-        "is reached if our mean is not worse by more than the row's tolerance.",
+        "is reached if our mean is not worse by more than the row's tolerance; a claim is "
+        "confirmed if the whole interval of the difference is on the claimed side of zero.",
         f"{results.command}, commit {results.commit}",
     )
     failed = [{"row": row.name, "error": row.error} for row in results.rows if row.error]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from distill_lab.papers.paper import Paper, Row
 
 REACHED, MISSED, NO_TARGET, NOT_RUN = "reached", "missed", "no target", "not run"
 NO_CLAIM = "no claim"
 """What is not measured at full scale says nothing about the paper's number."""
+CONFIRMED, NOT_CONFIRMED, INCONCLUSIVE = "confirmed", "not confirmed", "inconclusive"
+"""A claim, whose interval lies on the claimed side of zero, on the other, or on both."""
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,17 @@ class Measured:
     """One number of a paper beside ours.
 
     Attributes:
-        ours: one value a seed, in the unit of the row.
+        ours: one value a seed, in the unit of the row; of a claim one difference a seed.
         std: of `ours`; None for a single seed.
-        verdict: reached | missed | no target | no claim | not run.
+        verdict: reached | missed | no target | no claim | not run, of a claim confirmed | not
+            confirmed | inconclusive | no claim | not run.
         scale: kind of the runs, see `paper.Scale`.
-        runs: MLflow run of each value.
+        runs: MLflow run of each value; of a claim the first of its two.
         error: why a run could not be finished.
+        interval: of the mean of a claim, where the difference lies with `CONFIDENCE`; by Student's
+            t, for seeds that differ as if by normal noise.
+        minus_runs: MLflow runs of what was taken off.
+        commit: of the code that measured it.
     """
 
     name: str
@@ -38,6 +48,9 @@ class Measured:
     scale: str
     runs: list[str]
     error: str = ""
+    interval: tuple[float, float] | None = None
+    minus_runs: list[str] = field(default_factory=list)
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,24 @@ class Results:
     rows: list[Measured]
 
 
-def measured(row: Row, scale: str, ours: list[float], runs: list[str], error: str = "") -> Measured:
-    """Hold the values of a row against the paper's."""
+def measured(row: Row, scale: str, ours: list[float], runs: list[str], **more: Any) -> Measured:
+    """Hold the values of a row against the paper's, or against zero.
+
+    Args:
+        row: what was measured.
+        scale: kind of the runs.
+        ours: one value a seed.
+        runs: of each.
+        more: further attributes of `Measured`.
+    """
     average = mean(ours) if ours else None
     spread = stdev(ours) if len(ours) > 1 else None
-    verdict = judge(row, average, scale)
-    about = (row.name, row.paper, row.mark)
-    return Measured(*about, ours, average, spread, row.unit, verdict, scale, runs, error)
+    where = interval(ours) if row.is_claim else None
+    verdict = _side(row, where, scale) if row.is_claim else judge(row, average, scale)
+    if not ours:
+        verdict = NOT_RUN
+    about = (row.name, row.paper, row.mark, ours, average, spread, row.unit, verdict, scale, runs)
+    return Measured(*about, interval=where, **more)
 
 
 def judge(row: Row, average: float | None, scale: str) -> str:
@@ -69,6 +93,29 @@ def judge(row: Row, average: float | None, scale: str) -> str:
         return NO_CLAIM
     worse = average - row.paper if row.better == "lower" else row.paper - average
     return REACHED if worse <= row.tolerance else MISSED
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return where the mean of what the values were drawn from lies; None for less than two.
+
+    >>> interval([1.0, 2.0, 3.0])
+    (-0.484138, 4.484138)
+    """
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    half = t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    return round(mean(values) - half, 6), round(mean(values) + half, 6)
+
+
+def _side(row: Row, where: tuple[float, float] | None, scale: str) -> str:
+    if scale == "code-only":
+        return NO_CLAIM
+    low, high = where or (0.0, 0.0)
+    if low > 0 or high < 0:
+        return CONFIRMED if (low > 0) == (row.better == "higher") else NOT_CONFIRMED
+    return INCONCLUSIVE
 
 
 def path_of(paper: Paper, scale: str) -> Path:
@@ -84,5 +131,14 @@ def write(path: Path, results: Results) -> None:
 def read(path: Path) -> Results:
     """Read what `write` wrote."""
     given = json.loads(path.read_text(encoding="utf-8"))
-    rows = [Measured(**row) for row in given.pop("rows")]
+    rows = [
+        Measured(**row | {"interval": row["interval"] and tuple(row["interval"])})
+        for row in given.pop("rows")
+    ]
     return Results(**given, rows=rows)
+
+
+def merged(paper: Paper, old: Results, new: Results) -> Results:
+    """Return the new rows with the old ones of other numbers, in the order of the paper."""
+    found = {row.name: row for row in (*old.rows, *new.rows)}
+    return replace(new, rows=[found[row.name] for row in paper.rows if row.name in found])

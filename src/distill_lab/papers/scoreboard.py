@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from distill_lab.papers.paper import Paper, papers, read_paper
+from distill_lab.papers.paper import Row, papers, read_paper
 from distill_lab.papers.results import Measured, Results, path_of, read
 from distill_lab.report import tables
 from distill_lab.report.tables import Link
@@ -13,18 +13,18 @@ Line = dict[str, tables.Cell | Link]
 
 
 def board(
-    paper: Paper, results: Results, address: Callable[[str], str] | None = None
+    rows: Sequence[Row], results: Results, address: Callable[[str], str] | None = None
 ) -> list[Line]:
-    """Return one line per number of the paper.
+    """Return one line per number of a paper.
 
     Args:
-        paper: whose.
+        rows: the numbers.
         results: ours.
         address: of a run in the MLflow UI; None: without a link to each value's run.
     """
     found = {row.name: row for row in results.rows}
     lines: list[Line] = []
-    for row in paper.rows:
+    for row in rows:
         ours = found.get(row.name)
         line: Line = {
             "row": row.name,
@@ -48,6 +48,8 @@ def board(
 def spread(ours: Measured) -> str:
     """Write mean and standard deviation, and over how many seeds.
 
+    Of a claim, the interval of the difference.
+
     >>> spread(Measured("a", 1, "V", [1.0, 2.0], 1.5, 0.7071, "", "", "", []))
     '1.5 ± 0.7071 (2)'
     """
@@ -55,6 +57,9 @@ def spread(ours: Measured) -> str:
         return tables.format_value(None)
     if ours.std is None:
         return tables.format_value(ours.mean)
+    if ours.interval is not None:
+        mean, low, high = (tables.format_value(value) for value in (ours.mean, *ours.interval))
+        return f"{mean}, {low} to {high} ({len(ours.ours)})"
     mean, std = (tables.format_value(value) for value in (ours.mean, ours.std))
     return f"{mean} ± {std} ({len(ours.ours)})"
 
@@ -68,9 +73,13 @@ def all_papers() -> str:
             path = path_of(paper, scale)
             if path.is_file():
                 found = read(path)
+                done = {row.name for row in found.rows}
+                rows = [row for row in paper.rows if row.name in done]
                 lines = [
-                    {k: v for k, v in line.items() if k != "what"} for line in board(paper, found)
+                    {k: v for k, v in line.items() if k != "what"} for line in board(rows, found)
                 ]
                 head = f"{name}: {paper.title}\n{found.command}, commit {found.commit}"
-                texts.append(f"{head}\n\n{tables.text(lines)}")
+                left = len(paper.rows) - len(rows)
+                tail = f"\n\n{left} of {len(paper.rows)} rows were not run." if left else ""
+                texts.append(f"{head}\n\n{tables.text(lines)}{tail}")
     return "\n\n\n".join(texts) or "No paper was reproduced yet: distill-lab reproduce PAPER."

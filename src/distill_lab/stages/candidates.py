@@ -81,9 +81,10 @@ def _fingerprints(context: Context, point: Point) -> dict[str, str]:
     """Return hashes of all that can change the candidate: with the code it reaches, and without."""
     parts, info = context.parts, context.info
     regime = parts.config["selection"]["regime"]
+    how = [regime, parts.selection.label_smoothing]
     about = (
         "candidate",
-        [point.architecture.target, point.architecture.args, point.seed, regime],
+        [point.architecture.target, point.architecture.args, point.seed, *how],
         numeric(parts.hardware),
         [context.data_checksum, info.mean, info.std],
     )
@@ -113,7 +114,8 @@ def _known(context: Context, point: Point, keys: dict[str, str]) -> Trained | No
 
 def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> Trained:
     parts, info = context.parts, context.info
-    how = {"regime": parts.config["selection"]["regime"]}
+    smoothing = parts.selection.label_smoothing
+    how = {"regime": parts.config["selection"]["regime"], "label_smoothing": smoothing}
     name = f"candidate {point.label}, seed {point.seed}"
     about = {
         "kind": "candidate",
@@ -127,7 +129,8 @@ def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> 
         run.log_params({"architecture": to_plain(point.architecture), "selection": how})
         inside = replace(context, run=run)
         net = inside.new_network(point.architecture, point.seed)
-        trainee = Supervised(net, parts.selection.regime, info.num_classes, point.seed)
+        regime = parts.selection.regime
+        trainee = Supervised(net, regime, info.num_classes, point.seed, smoothing)
         fitted = inside.fit(trainee, point.seed, f"teacher {place} {point.label}")
         validation = inside.splits.validation
         scores = score(inside.predict(fitted.net, validation), validation.targets, NUM_BINS)

@@ -1,6 +1,6 @@
 """Stage 1: train the candidate teachers, rank them on the validation split, keep the best.
 
-Or take the student of an earlier run as the teacher.
+Or take the student of an earlier run, or published weights, as the teacher.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import measure_cost
+from distill_lab.measure.scores import score
+from distill_lab.models.published import published
 from distill_lab.report import plots, tables
 from distill_lab.settings import Selection
 from distill_lab.stages.candidates import LATENCY_REPEATS, obtain, points
-from distill_lab.stages.context import Context
+from distill_lab.stages.context import NUM_BINS, Context
 from distill_lab.stages.handoffs import (
     HANDOFF,
     Candidate,
@@ -28,11 +30,15 @@ def run(context: Context) -> TeacherChoice:
     """Train every point of the teacher's grid once per seed and keep the highest scores.
 
     Raises:
-        RunError: `selection.from_run` names no run that has a student.
+        RunError: `selection.from_run` names no run that has a student, or the weights of
+            `selection.weights` could not be had.
     """
     selection = context.parts.selection
+    curves: dict[str, list[float]] = {}
     if selection.from_run is not None:
-        tried, curves = [_taken(context, selection.from_run)], {}
+        tried = [_taken(context, selection.from_run)]
+    elif selection.weights is not None:
+        tried = [_loaded(context, selection.weights)]
     else:
         trained = obtain(context, points(context.parts))
         tried = [one.candidate for one in trained]
@@ -79,6 +85,28 @@ def _taken(context: Context, run_id: str) -> Candidate:
         int(trained[-1].tags["seed"]),
         student.weights,
         student.scores,
+        measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
+        0.0,
+    )
+
+
+def _loaded(context: Context, name: str) -> Candidate:
+    """Load published weights into the teacher."""
+    (architecture,) = context.parts.teachers
+    net = context.new_network(architecture, seed=0)
+    try:
+        net.load_state_dict(published(name).state_dict())
+    except (OSError, RuntimeError) as error:  # no connection, an altered file, other layers
+        what = " ".join(str(error).split())
+        raise RunError(f"selection.weights: {name} could not be loaded: {what}") from error
+    net.eval()
+    validation = context.splits.validation
+    return Candidate(
+        name,
+        architecture,
+        0,
+        context.save_weights(net, "teacher"),
+        score(context.predict(net, validation), validation.targets, NUM_BINS),
         measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
         0.0,
     )

@@ -1,0 +1,88 @@
+"""Numbers that a paper prints as a grid, e.g. pairs of networks across and methods down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distill_lab.errors import nearest
+
+if TYPE_CHECKING:
+    from distill_lab.papers.paper import Row
+
+OWN = ("paper", "overrides", "overrides_in")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of a paper; each of its numbers is a row that is named `column/line`.
+
+    Attributes:
+        columns: name -> overrides of the column's numbers.
+        shared: what every row has, as rows outside of a grid; its overrides come first.
+        lines: name -> what the line's rows have: `paper`, a number per column, null where the paper
+            has none; `overrides`, after the column's; `overrides_in`, column -> more of them; and
+            whatever is not as in `shared`.
+    """
+
+    columns: dict[str, list[str]]
+    shared: dict[str, Any]
+    lines: dict[str, dict[str, Any]]
+
+
+def problems(grid: Grid, where: str) -> list[str]:
+    """Return what keeps a grid from being cut into rows."""
+    for key in ("columns", "shared", "lines"):
+        value = getattr(grid, key)
+        if not isinstance(value, dict) or not value:
+            return [f"{where}: {key} must be a mapping, got {value!r}."]
+    found = []
+    for name, line in grid.lines.items():
+        numbers = line.get("paper") if isinstance(line, dict) else None
+        if not isinstance(numbers, list) or len(numbers) != len(grid.columns):
+            given = len(numbers) if isinstance(numbers, list) else repr(numbers)
+            found.append(
+                f"{where}: {name}.paper must list a number or null for each of the "
+                f"{len(grid.columns)} columns, got {given}."
+            )
+            continue
+        found += [
+            f"{where}: {name}.overrides_in: there is no column {column!r}."
+            f"{nearest(column, grid.columns)}"
+            for column in line.get("overrides_in", {})
+            if column not in grid.columns
+        ]
+    return found
+
+
+def rows_of(grid: Grid) -> list[dict[str, Any]]:
+    """Return a mapping per number, as rows are written outside of a grid."""
+    rows = []
+    for name, line in grid.lines.items():
+        plain = {key: value for key, value in line.items() if key not in OWN}
+        for (column, across), number in zip(grid.columns.items(), line["paper"], strict=True):
+            if number is None:
+                continue
+            overrides = [
+                *grid.shared.get("overrides", []),
+                *across,
+                *line.get("overrides", []),
+                *line.get("overrides_in", {}).get(column, []),
+            ]
+            own = {"name": f"{column}/{name}", "paper": number, "overrides": overrides}
+            rows.append(grid.shared | plain | own)
+    return rows
+
+
+def each_line_and_column(rows: Sequence[Row]) -> list[Row]:
+    """Return rows among which every line and every column of a grid is, and all rows of none."""
+    kept: list[Row] = []
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        column, in_grid, line = row.name.partition("/")
+        parts = {("column", column), ("line", line)} if in_grid else set()
+        if not in_grid or not parts <= seen:
+            kept.append(row)
+        seen |= parts
+    return kept
