@@ -57,9 +57,9 @@ bench: $(STAMP) ## speed beside other loops, into docs/speed.md; some 20 minutes
 zoo: $(STAMP) ## every method on one pair of networks, into experiments/method_zoo; METHODS="at kd" or --missing: only those
 	@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m experiments.method_zoo $(METHODS)
 
-reproduce: $(STAMP) ## a paper's numbers beside ours: PAPER=hinton2015, and SCALE=cpu for a short run
+reproduce: $(STAMP) ## a paper's numbers beside ours: PAPER=hinton2015, SCALE=cpu for a short run, ONLY=omit3* for some
 	@test -n "$(PAPER)" || { echo "make reproduce PAPER=<a folder of experiments/>" >&2; exit 2; }
-	@$(BIN)/distill-lab reproduce $(PAPER) --scale $(or $(SCALE),full)
+	@$(BIN)/distill-lab reproduce $(PAPER) --scale $(or $(SCALE),full) --only '$(or $(ONLY),*)'
 
 scoreboard: $(STAMP) ## what was reproduced of all papers
 	@$(BIN)/distill-lab scoreboard

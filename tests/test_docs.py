@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,9 +46,8 @@ def test_every_command_of_the_documentation_is_sound(command):
     elif words[:1] == ["check"]:
         check_jobs(words[1:])
     elif words[:1] == ["reproduce"]:
-        paper, scale, overrides = asked(words[1:])
-        first = replace(paper, rows=paper.rows[:1])
-        checked_jobs(first, paper.scales[scale], overrides)
+        paper, scale, only, overrides = asked(words[1:])
+        checked_jobs(paper.name, paper.named(only)[:1], paper.scales[scale], overrides)
     elif not {"ui", "scoreboard", "--help", *HYDRA_FLAGS} & set(words):
         checked(words)
 

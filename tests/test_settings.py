@@ -70,6 +70,7 @@ SOUND = {
     Refine: {"rounds": 0},
     Evaluation: {
         "num_bins": 2,
+        "num_train_samples": 1,
         "latency_repeats": 1,
         "goal_accuracy_kept": 0.95,
         "goal_compute_saved": 0.7,
@@ -150,6 +151,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Design, "latency_repeats", 0),
         *cases(Refine, "rounds", -1),
         *cases(Evaluation, "num_bins", 1),
+        *cases(Evaluation, "num_train_samples", 0),
         *cases(Evaluation, "latency_repeats", 0),
         *cases(Evaluation, "register_as", "it's", 'so"so', "a/b", "a:b", " "),
         *cases(Evaluation, "goal_accuracy_kept", -0.1, 1.1),

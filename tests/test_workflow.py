@@ -11,7 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from distill_lab import plan, workflow
+from distill_lab.contracts import Component
 from distill_lab.data.checksum import checksum
+from distill_lab.data.normalise import normalise
+from distill_lab.data.subset import subset
 from distill_lab.errors import ConfigError, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
@@ -386,6 +389,28 @@ def test_a_student_with_the_teachers_classifier_is_trained_handed_out_and_taken_
     accuracy = float((logits.argmax(axis=1) == test.targets.numpy()).mean())
     assert accuracy == pytest.approx(done.report.row(DISTILLED).scores.accuracy)
     assert set(go(*overrides).reused) == set(NAMES)
+
+
+def test_agreement_on_training_images_is_of_those_that_the_student_saw(workdir):
+    given = [*QUICK, "regime.leave_out_classes=[2]", "regime.num_samples=30"]
+    parts = checked(given)
+    done = run_job(parts, given)
+    store = store_of()
+    stages = stages_of(store, done.run_id)
+    handoffs = {name: store.read_json(one.id, "handoff.json") for name, one in stages.items()}
+    train = parts.data.load().train
+    seen = subset(train.targets, [2], 30, seed=0)
+    assert len(seen) == 30
+    answers = []
+    for trained in (handoffs["1 teacher"]["kept"][0], handoffs["5 train"]):
+        network, weights = trained["architecture"], trained["weights"]
+        net = Component(network["target"], network["args"]).make_network(parts.data.info)
+        net.load_state_dict(load_file(store.fetch(weights["run_id"], weights["path"])))
+        inputs = normalise(train.inputs[seen], parts.data.info)
+        with torch.no_grad():
+            answers.append(net.eval()(inputs).argmax(1))
+    agreement = (answers[0] == answers[1]).double().mean().item()
+    assert done.report.metrics["train/agreement"] == pytest.approx(agreement)
 
 
 def test_a_teacher_too_loud_for_fp16_ends_the_run_with_the_way_out(here, monkeypatch):

@@ -212,6 +212,7 @@ class Evaluation:
     """Stage 6: what is measured on the test split, and the goals of the verdict."""
 
     num_bins: int
+    num_train_samples: int
     latency_repeats: int
     goal_accuracy_kept: float
     goal_compute_saved: float
@@ -224,6 +225,7 @@ class Evaluation:
         name = self.register_as
         usable = name is None or (name.strip() != "" and not set(name) & set("/:'\""))
         _require("register_as", name, "a name without '/', ':' and quotes, or null", usable)
+        _positive("num_train_samples", self.num_train_samples)
         _positive("latency_repeats", self.latency_repeats)
         for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
             _fraction(name, getattr(self, name))

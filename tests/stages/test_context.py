@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from distill_lab.contracts import Arrays
 from distill_lab.stages.context import Context
 from distill_lab.training.supervised import Supervised
 
@@ -22,14 +21,14 @@ def context(info, splits, hardware):
 
 def test_a_sample_of_a_sorted_split_holds_every_class(context):
     targets = torch.arange(3).repeat_interleave(100)
-    chosen = context.sample(Arrays(torch.zeros(300, 1), targets), 60)
+    chosen = context.sample(300, 60)
     assert len(chosen.unique()) == 60
     assert set(targets[chosen].tolist()) == {0, 1, 2}
-    assert torch.equal(context.sample(Arrays(torch.zeros(300, 1), targets), 60), chosen)
+    assert torch.equal(context.sample(300, 60), chosen)
 
 
 def test_a_sample_is_no_larger_than_the_split(context):
-    assert len(context.sample(Arrays(torch.zeros(5, 1), torch.zeros(5)), 60)) == 5
+    assert len(context.sample(5, 60)) == 5
 
 
 def test_the_curve_of_a_training_is_logged_under_its_prefix(context, net_of, regime):

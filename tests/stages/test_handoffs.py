@@ -6,6 +6,7 @@ import pytest
 
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
+from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.scores import Scores
 from distill_lab.stages.handoffs import (
     CONTROL,
@@ -80,8 +81,11 @@ def test_metrics_and_verdict_are_of_the_same_comparison():
         return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
 
     rows = [row(TEACHER, 0.8, 100, 0), row(CONTROL, 0.7, 25, 0), row(DISTILLED, 0.72, 25, 0)]
-    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5, None).metrics
+    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5, Fidelity(0.98, 0.01), None).metrics
     assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
     assert metrics["test/gain_over_control"] == pytest.approx(0.02)
     assert metrics["cost/parameters_saved"] == pytest.approx(0.75)
+    assert metrics["train/agreement"] == 0.98
+    assert metrics["train/kl_to_teacher"] == 0.01
+    assert metrics["cost/parameters_teacher"] == 100
     assert metrics["cost/compute_saved"] == 1.0  # a teacher without MACs is no division by zero

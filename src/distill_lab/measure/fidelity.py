@@ -5,8 +5,29 @@ Source: Stanton et al. 2021, arXiv:2106.05945.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Of one student to one teacher on one set of samples.
+
+    Attributes:
+        agreement: see `agreement`.
+        kl_to_teacher: see `kl_to_teacher`.
+    """
+
+    agreement: float
+    kl_to_teacher: float
+
+
+def fidelity(student_logits: Tensor, teacher_logits: Tensor) -> Fidelity:
+    """Return both measures; arguments and errors as theirs."""
+    both = (student_logits, teacher_logits)
+    return Fidelity(agreement(*both), kl_to_teacher(*both))
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:

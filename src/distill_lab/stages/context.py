@@ -61,9 +61,9 @@ class Context:
         weights = trained.weights
         return self.store.load_weights(net, weights.run_id, weights.path, weights.sha256)
 
-    def sample(self, arrays: Arrays, count: int) -> Tensor:
-        """Draw at most `count` sample numbers by the run's seed; splits may be sorted by class."""
-        return permutation(len(arrays.targets), self.parts.seed, 0, Stream.SHUFFLE)[:count]
+    def sample(self, number: int, count: int) -> Tensor:
+        """Draw at most `count` of `number` samples by the run's seed; they may lie sorted."""
+        return permutation(number, self.parts.seed, 0, Stream.SHUFFLE)[:count]
 
     def fit(self, trainee: Trainee, seed: int, title: str, prefix: str = "") -> Fitted:
         """Train under the trainee's regime; the curve is logged under `prefix`.

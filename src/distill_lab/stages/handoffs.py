@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
+from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.left_out import LeftOut
 from distill_lab.measure.scores import Scores
 
@@ -290,6 +291,7 @@ class Report:
         validation_nll: of the distilled student, nats; decides between equal accuracies.
         model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
         seconds_per_epoch: of the distillation, validation included.
+        on_train: the distilled student and the teacher, on samples that the student was trained on.
         left_out: of the distilled student, on the classes that it was not trained on, if any.
     """
 
@@ -300,6 +302,7 @@ class Report:
     validation_nll: float
     model: str
     seconds_per_epoch: float
+    on_train: Fidelity
     left_out: LeftOut | None
 
     @property
@@ -321,6 +324,8 @@ class Report:
         return {
             "val/accuracy": self.validation_accuracy,
             "val/nll": self.validation_nll,
+            "train/agreement": self.on_train.agreement,
+            "train/kl_to_teacher": self.on_train.kl_to_teacher,
             "test/accuracy": student.scores.accuracy,
             "test/accuracy_control": control.scores.accuracy,
             "test/accuracy_teacher": teacher.scores.accuracy,
@@ -334,8 +339,11 @@ class Report:
             "test/errors_control": control.scores.errors,
             "test/errors_teacher": teacher.scores.errors,
             "cost/parameters": student.cost.parameters,
+            "cost/parameters_teacher": teacher.cost.parameters,
             "cost/macs": student.cost.macs,
+            "cost/macs_teacher": teacher.cost.macs,
             "cost/latency_ms": student.cost.latency_ms,
+            "cost/latency_ms_teacher": teacher.cost.latency_ms,
             "cost/compute_saved": compared.compute_saved,
             "cost/parameters_saved": 1 - compared.parameters_fraction,
             "cost/seconds_per_epoch": self.seconds_per_epoch,

@@ -75,7 +75,7 @@ def _softness(context: Context, net: nn.Module) -> tuple[dict[str, float], dict[
 
 def _some(context: Context, arrays: Arrays) -> Tensor:
     """Return the numbers of the samples that probes and CKA are computed on."""
-    return context.sample(arrays, context.parts.knowledge.num_samples)
+    return context.sample(len(arrays.targets), context.parts.knowledge.num_samples)
 
 
 def _features(

@@ -87,7 +87,7 @@ def _dry_batch(
     temperature: float,
 ) -> tuple[DistillBatch, dict[str, Extra]]:
     train = context.splits.train
-    chosen = context.sample(train, NUM_SAMPLES)
+    chosen = context.sample(len(train.targets), NUM_SAMPLES)
     inputs = normalise(train.inputs[chosen], context.info)
     needs = objective.needs
     more = objective.extra_inputs(inputs)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from distill_lab.contracts import Arrays
+from distill_lab.data.subset import subset
 from distill_lab.measure.cost import measure_cost
-from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.models.deployed import Deployed
@@ -71,6 +73,7 @@ def run(
         validation_nll=student.scores.nll,
         model=model,
         seconds_per_epoch=student.seconds / student.epochs,
+        on_train=_on_train(context, measured[0], measured[-1]),
         left_out=_left_out(context, measured[-1]),
     )
     _log(context, report, measured, design, loss)
@@ -103,6 +106,15 @@ def _measure(
         logits = context.predict(net, context.splits.test)
         measured.append(Measured(name, trained.label, net, logits))
     return measured
+
+
+def _on_train(context: Context, teacher: Measured, student: Measured) -> Fidelity:
+    parts, train = context.parts, context.splits.train
+    regime, seed = parts.regime, parts.seed
+    seen = subset(train.targets, regime.leave_out_classes, regime.num_samples, seed)
+    some = seen[context.sample(len(seen), parts.evaluation.num_train_samples)]
+    arrays = Arrays(train.inputs[some], train.targets[some])
+    return fidelity(context.predict(student.net, arrays), context.predict(teacher.net, arrays))
 
 
 def _left_out(context: Context, student: Measured) -> LeftOut | None:
@@ -169,6 +181,8 @@ def _log(
             verdict=tuple(_card(goal) for goal in report.verdict),
             text=(
                 _what_ran(context, loss),
+                f"On images that it was trained on, the student agrees with the teacher on "
+                f"{report.on_train.agreement:.1%}; the table says on how many of the test split.",
                 "Measured on the test split, which no choice was made on. One seed: a difference "
                 "of a few samples is noise; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
