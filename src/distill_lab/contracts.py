@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -148,7 +149,10 @@ class Stored(Protocol):
 
 
 class Arrays(NamedTuple):
-    """A split: inputs (N, ...) float32 in memory, or stored in files, and targets (N,) int64."""
+    """A split: inputs (N, ...) in memory, or stored in files, and targets (N,) int64.
+
+    Inputs are float32, or int64 where they are token ids.
+    """
 
     inputs: Tensor | Stored
     targets: Tensor
@@ -171,8 +175,10 @@ class DataInfo:
         input_shape: shape of one input, no batch axis, e.g. (C, H, W).
         num_classes: K.
         class_names: K names for tables and plots.
-        mean: per-channel mean that inputs are normalised with.
-        std: per-channel standard deviation, > 0.
+        mean: per-channel mean that inputs are normalised with; () for token ids.
+        std: per-channel standard deviation, > 0; () for token ids.
+        vocabulary_size: inputs are token ids below it, (L,) int64, 0 being padding; None: inputs
+            are numbers, float32.
     """
 
     name: str
@@ -181,6 +187,7 @@ class DataInfo:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    vocabulary_size: int | None = None
 
 
 class Dataset(Protocol):
@@ -206,8 +213,12 @@ class Component:
 
     def make(self, **extra: Any) -> Any:
         """Import the target and call it with `args` and `extra`."""
+        return self._class(**self.args, **extra)
+
+    @property
+    def _class(self) -> Any:
         module, _, name = self.target.rpartition(".")
-        return getattr(import_module(module), name)(**self.args, **extra)
+        return getattr(import_module(module), name)
 
     def make_network(self, info: DataInfo) -> nn.Module:
         """Make a network for the inputs and classes of a dataset.
@@ -215,8 +226,29 @@ class Component:
         Raises:
             ValueError: a knob is out of range, or the input is too small for the network.
         """
-        net: nn.Module = self.make(input_shape=info.input_shape, num_classes=info.num_classes)
+        net: nn.Module = self.make(**self.supplied(info))
         return net
+
+    def supplied(self, info: DataInfo) -> dict[str, Any]:
+        """Return what a network is given beside its knobs.
+
+        Raises:
+            ValueError: the inputs are token ids, which this network does not read.
+        """
+        given = {"input_shape": info.input_shape, "num_classes": info.num_classes}
+        if self.takes_vocabulary:
+            return {**given, "vocabulary_size": info.vocabulary_size}
+        if info.vocabulary_size is not None:
+            name = self.target.rpartition(".")[2]
+            raise ValueError(
+                f"input_shape: must be of numbers for {name}, and {info.name} has token ids."
+            )
+        return given
+
+    @property
+    def takes_vocabulary(self) -> bool:
+        """Whether it is given the size of the vocabulary, as a network that reads token ids is."""
+        return "vocabulary_size" in signature(self._class).parameters
 
     @property
     def label(self) -> str:
@@ -227,6 +259,23 @@ class Component:
         """
         knobs = " ".join(f"{key}={_shown(value)}" for key, value in self.args.items() if value)
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
+
+
+def placeholder(net: nn.Module, input_shape: tuple[int, ...], batch_size: int) -> Tensor:
+    """Return (batch_size, *input_shape) to run a network on where the values do not matter.
+
+    Zeros in the dtype of the weights, on their device; ones, int64, for a network whose first
+    weights are an embedding: it reads token ids.
+    """
+    import torch
+
+    first = next(
+        (m for m in net.modules() if next(m.parameters(recurse=False), None) is not None), net
+    )
+    weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
+    if isinstance(first, torch.nn.Embedding):
+        return torch.ones(batch_size, *input_shape, dtype=torch.int64, device=weight.device)
+    return torch.zeros(batch_size, *input_shape, dtype=weight.dtype, device=weight.device)
 
 
 def _shown(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -144,13 +144,19 @@ NETWORKS = (
     ),
 )
 """For losses that read vectors, maps, tokens, a distillation token, or the teacher's classifier."""
+ON_TEXT = (
+    "data=fake_text",
+    "architecture@teacher=bert_tiny",
+    "architecture@student=bert_tiny",
+)
+"""For datasets and networks of token ids."""
 
 
 def check_everything() -> int:
     """Compose, check and build every option of every group and every experiment; return how many.
 
     An option by itself is not held against the budget; an experiment is, with each of its jobs. A
-    loss is tried with several networks until it can read some.
+    loss is tried with several networks until it can read some, other options on images and on text.
 
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
@@ -175,15 +181,24 @@ def _check_choice(choice: str) -> None:
     if split_override(choice)[0] == EXPERIMENTS:
         check_jobs([choice])
         return
-    config_of_choice = compose([choice])
-    found: list[str] = []
-    for networks in _networks() if choice.startswith("loss=") else ({},):
-        config = config_of_choice | networks
+    first: list[str] = []
+    for config in _configs_around(choice):
         shallow = problems(config)
         found = shallow + deep_problems(config, shallow, budget=False)
         if not found:
             return
-    raise ConfigError(found)
+        first = first or found
+    raise ConfigError(first)
+
+
+def _configs_around(choice: str) -> Iterator[dict[str, Any]]:
+    """Yield configs in which an option may be sound."""
+    if choice.startswith("loss="):
+        config = compose([choice])
+        yield from (config | networks for networks in _networks())
+    else:
+        yield compose([choice])
+        yield compose([*ON_TEXT, choice])
 
 
 @cache

@@ -25,6 +25,8 @@ from distill_lab.settings import Design, Regime
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
+OF_NUMBERS = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
+"""Keys of a regime that change inputs in ways that token ids do not bear."""
 STAND_IN = DataInfo("unknown", (3, 224, 224), 10, (), (), ())
 """For networks whose dataset is wrong: a shape for which none is too deep."""
 
@@ -62,7 +64,7 @@ def problems(
     teacher_nets, wrong = _networks("teacher", teachers, info)
     student_nets, wrong_too = _networks("student", students, info)
     found += wrong + wrong_too
-    found += [] if info is STAND_IN else _problems_of_classes(regimes, info)
+    found += [] if info is STAND_IN else _problems_of_regimes(regimes, info)
     if weights is not None and teacher_nets and info is not STAND_IN:
         found += _problems_of_weights(weights, teacher_nets, info)
     found += _problems_of_terms(loss)
@@ -80,8 +82,8 @@ def problems(
     return list(dict.fromkeys(found))
 
 
-def _problems_of_classes(regimes: dict[str, Regime], info: DataInfo) -> Iterator[str]:
-    """Hold the classes that a training leaves out against those that there are."""
+def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator[str]:
+    """Hold the classes that a training leaves out, and its augmentation, against the data."""
     last = info.num_classes - 1
     for path, regime in regimes.items():
         given = regime.leave_out_classes
@@ -89,6 +91,11 @@ def _problems_of_classes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
+        for key in OF_NUMBERS if info.vocabulary_size is not None else ():
+            value = getattr(regime, key)
+            if value:
+                off = type(value)()
+                yield f"{path}.{key}: must be {off} where inputs are token ids, got {value}."
 
 
 def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInfo) -> Iterator[str]:
@@ -161,9 +168,13 @@ def _made(path: str, component: Component, **extra: Any) -> tuple[Any, list[str]
 def _networks(
     slot: str, components: tuple[Component, ...], info: DataInfo
 ) -> tuple[list[nn.Module], list[str]]:
-    supplied = {"input_shape": info.input_shape, "num_classes": info.num_classes}
     nets, found = [], []
     for component in components:
+        try:
+            supplied = component.supplied(info)
+        except ValueError as error:
+            found.append(f"{slot}.{error}")
+            continue
         net, wrong = _made(slot, component, **supplied)
         found += wrong
         if isinstance(net, nn.Module):

@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 
-from distill_lab.contracts import Component, DataInfo
+from distill_lab.contracts import Component, DataInfo, placeholder
 from distill_lab.measure.cost import count_macs, count_parameters
 
 FOLDER = Path(__file__).parents[2] / "conf" / "architecture"
 DIGITS = DataInfo("digits", (1, 8, 8), 10, tuple("0123456789"), (0.5,), (0.5,))
+TEXT = DataInfo("text", (12,), 10, tuple("0123456789"), (), (), vocabulary_size=50)
 # Counted on RepDistiller's and mdistiller's networks: convolutions and linear layers, 3 x 32 x 32,
 # 100 classes.
 PUBLISHED = [
@@ -60,11 +61,12 @@ def parameters_of(architecture):
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_candidate_builds_for_the_digits_and_has_resolvable_taps(path):
+def test_every_candidate_builds_for_digits_or_text_and_has_resolvable_taps(path):
     for architecture in candidates(path):
+        info = TEXT if architecture.takes_vocabulary else DIGITS
         with torch.device("meta"):
-            net = architecture.make_network(DIGITS)
-            assert net(torch.zeros(2, *DIGITS.input_shape)).shape == (2, 10)
+            net = architecture.make_network(info)
+            assert net(placeholder(net, info.input_shape, batch_size=2)).shape == (2, 10)
         assert net.taps
         for tap in net.taps:
             net.get_submodule(tap)

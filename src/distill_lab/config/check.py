@@ -17,7 +17,7 @@ from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
 
 MISSING = "???"
-SUPPLIED = ("input_shape", "num_classes")  # given to every network by the data
+SUPPLIED = ("input_shape", "num_classes", "vocabulary_size")  # given to a network by the data
 NETWORKS = ("teacher", "student")
 SETTINGS = (
     "selection",

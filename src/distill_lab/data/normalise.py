@@ -11,13 +11,15 @@ from distill_lab.contracts import DataInfo
 
 
 def normalise(inputs: Tensor, info: DataInfo, out: Tensor | None = None) -> Tensor:
-    """Subtract the mean of each channel and divide by its standard deviation.
+    """Subtract the mean of each channel and divide by its standard deviation; token ids stay.
 
     Args:
-        inputs: (B, C, ...) float.
+        inputs: (B, C, ...) float, or (B, L) token ids.
         info: holds C means and C standard deviations.
         out: where the result is written, e.g. the inputs themselves; None makes a new tensor.
     """
+    if info.vocabulary_size is not None:
+        return inputs
     dims = inputs.dim() - 1
     mean = _per_channel(info.mean, dims, inputs.dtype, inputs.device)
     std = _per_channel(info.std, dims, inputs.dtype, inputs.device)

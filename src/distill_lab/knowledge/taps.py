@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_lab.contracts import Output, Shapes
+from distill_lab.contracts import Output, Shapes, placeholder
 from distill_lab.knowledge.collectors import COLLECTORS, Keep
 from distill_lab.knowledge.collectors import output as _output
 
@@ -137,8 +137,8 @@ def tap_shapes(
 ) -> Shapes:
     """Return the shape of each tap's features, batch axis included.
 
-    Runs zeros through the network on its own device, which may be `meta`, without gradients and in
-    eval mode; the mode of every module is restored.
+    Runs a placeholder through the network on its own device, which may be `meta`, without gradients
+    and in eval mode; the mode of every module is restored.
 
     Args:
         net: the network.
@@ -152,8 +152,7 @@ def tap_shapes(
     """
     if not taps:
         return {}
-    weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
-    inputs = torch.zeros(batch_size, *input_shape, device=weight.device, dtype=weight.dtype)
+    inputs = placeholder(net, input_shape, batch_size)
     with _eval_mode(net), torch.no_grad():
         output = (_forward if pass_over else forward_with_taps)(net, inputs, taps)
     return {name: tuple(feature.shape) for name, feature in output.features.items()}

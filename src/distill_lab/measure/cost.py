@@ -16,6 +16,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from distill_lab.contracts import placeholder
+
 _WARM_UP_PASSES = 5  # the first passes choose kernels and fill the allocator's pools
 _MIB = 2**20
 
@@ -45,7 +47,7 @@ def measure_cost(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> 
     """Measure everything at batch size 1, on the device where the network is.
 
     Args:
-        net: takes float32 inputs (B, *input_shape); its train or eval mode is left as it was.
+        net: takes (B, *input_shape), see `contracts.placeholder`; its mode is left as it was.
         input_shape: shape of one input, no batch axis.
         repeats: timed forward passes, >= 1.
 
@@ -95,7 +97,7 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
 
     counter = FlopCounterMode(display=False)
     with _evaluating(net), torch.no_grad(), counter:
-        net(_zeros(net, input_shape, batch_size=1))
+        net(placeholder(net, input_shape, batch_size=1))
     return counter.get_total_flops() // 2
 
 
@@ -115,7 +117,7 @@ def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple
     """
     if repeats < 1:
         raise ValueError(f"repeats: must be >= 1, got {repeats}.")
-    inputs = _zeros(net, input_shape, batch_size=1)
+    inputs = placeholder(net, input_shape, batch_size=1)
     if inputs.is_meta:
         raise ValueError("net: must have real weights to be timed, but is on the meta device.")
     with _evaluating(net), torch.inference_mode():
@@ -140,7 +142,7 @@ def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: in
         input_shape: shape of one input, no batch axis.
         batch_size: B, >= 1.
     """
-    inputs = _zeros(net, input_shape, batch_size)
+    inputs = placeholder(net, input_shape, batch_size)
     meter = _ActivationMeter(inputs, weights=[*net.parameters(), *net.buffers()])
     with _evaluating(net), torch.no_grad(), meter:
         net(inputs)
@@ -192,11 +194,6 @@ def _synchronize(inputs: Tensor) -> None:
     # A GPU returns before it has finished.
     if inputs.is_cuda:
         torch.cuda.synchronize(inputs.device)
-
-
-def _zeros(net: nn.Module, input_shape: tuple[int, ...], batch_size: int) -> Tensor:
-    weight = next(net.parameters(), torch.empty(0))
-    return torch.zeros(batch_size, *input_shape, device=weight.device)
 
 
 @contextmanager

@@ -37,6 +37,24 @@ def require_image(input_shape: tuple[int, ...]) -> None:
     require("input_shape", input_shape, "(C, H, W); an MLP takes any other shape", ok)
 
 
+def require_tokens(
+    input_shape: tuple[int, ...], vocabulary_size: int | None, longest: int | None = None
+) -> int:
+    """Refuse inputs that are no rows of token ids, or longer than a network's positions.
+
+    Returns:
+        The size of the vocabulary.
+
+    Raises:
+        ValueError: `input_shape` is not (L,), or there is no vocabulary.
+    """
+    if vocabulary_size is None or len(input_shape) != 1:
+        raise ValueError(f"input_shape: must be (L,) of token ids, got numbers {input_shape}.")
+    fits = longest is None or input_shape[0] <= longest
+    require("input_shape", input_shape, f"at most {longest} token ids", fits)
+    return vocabulary_size
+
+
 def require_dropout(name: str, value: float) -> None:
     """Refuse a probability that no unit, or a negative share of them, would survive.
 

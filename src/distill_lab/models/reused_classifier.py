@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distill_lab.contracts import Component
+from distill_lab.contracts import Component, DataInfo, placeholder
 from distill_lab.models.checks import require
 
 ENCODER = "encoder."  # before every tap of the student
@@ -35,6 +35,7 @@ class ReusedClassifier(nn.Module):
     Args:
         input_shape: of one input, for both networks.
         num_classes: K.
+        vocabulary_size: number of token ids, for both; None: inputs are numbers.
         student: target and args of a network that ends in a linear `classifier`.
         teacher: of another; its weights are not made.
         reduction: width of the teacher's feature over that of the projector's middle, >= 1.
@@ -51,15 +52,16 @@ class ReusedClassifier(nn.Module):
         *,
         input_shape: tuple[int, ...],
         num_classes: int,
+        vocabulary_size: int | None = None,
         student: dict[str, Any],
         teacher: dict[str, Any],
         reduction: int,
     ) -> None:
         super().__init__()
         require("reduction", reduction, ">= 1", reduction >= 1)
-        supplied = {"input_shape": input_shape, "num_classes": num_classes}
-        ours, theirs = (_end_of(Component(**network), supplied) for network in (student, teacher))
-        self.encoder: nn.Module = Component(**student).make(**supplied)
+        info = DataInfo("", input_shape, num_classes, (), (), (), vocabulary_size)
+        ours, theirs = (_end_of(Component(**network), info) for network in (student, teacher))
+        self.encoder: nn.Module = Component(**student).make_network(info)
         self.encoder.classifier = nn.Identity()
         if ours.pool is not None and theirs.pool is not None:
             self.encoder.pool = nn.Identity()
@@ -106,11 +108,11 @@ class _End(NamedTuple):
     maps: tuple[int, ...]
 
 
-def _end_of(network: Component, supplied: dict[str, Any]) -> _End:
+def _end_of(network: Component, info: DataInfo) -> _End:
     """Run a network that has no memory once and look at what passes its end."""
     with torch.device("meta"):
-        net: nn.Module = network.make(**supplied).eval()
-        inputs = torch.zeros(2, *supplied["input_shape"])
+        net = network.make_network(info).eval()
+        inputs = placeholder(net, info.input_shape, batch_size=2)
     passed: dict[str, tuple[Tensor, Tensor]] = {}
     hooks = [
         child.register_forward_hook(
