@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from distill_lab.contracts import Component
-from distill_lab.temperature import Constant, Cosine, Linear, Temperature, Warmup
+from distill_lab.temperature import Constant, Cosine, Linear, Stop, Temperature, Warmup
 
 FILES = sorted((Path(__file__).parents[1] / "conf" / "temperature").glob("*.yaml"))
 
@@ -73,7 +73,13 @@ def test_a_warm_up_by_hand(progress, by_hand):
     assert Warmup(1.0, 5.0, 0.2)(progress) == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize(("progress", "by_hand"), [(0.0, 4.0), (0.19, 4.0), (0.2, 2.0), (1.0, 2.0)])
+def test_a_stop_by_hand(progress, by_hand):
+    assert Stop(4.0, 2.0, 0.2)(progress) == by_hand
+
+
+@pytest.mark.parametrize("schedule", [Warmup, Stop])
 @pytest.mark.parametrize("fraction", [0.0, 1.5])
-def test_a_warm_up_takes_a_part_of_the_training(fraction):
+def test_a_first_part_is_a_part_of_the_training(schedule, fraction):
     with pytest.raises(ValueError, match=r"fraction: must be in \(0, 1\], got"):
-        Warmup(1.0, 5.0, fraction)
+        schedule(1.0, 5.0, fraction)

@@ -12,6 +12,11 @@ def _check(**values: float) -> None:
             raise ValueError(f"{name}: must be > 0, got {value}.")
 
 
+def _check_part(fraction: float) -> None:
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction: must be in (0, 1], got {fraction}.")
+
+
 class Temperature(ABC):
     """A function from training progress to the temperature all terms of a step share."""
 
@@ -78,10 +83,27 @@ class Warmup(Temperature):
 
     def __init__(self, start: float, end: float, fraction: float) -> None:
         _check(start=start, end=end)
-        if not 0 < fraction <= 1:
-            raise ValueError(f"fraction: must be in (0, 1], got {fraction}.")
+        _check_part(fraction)
         self.start, self.end, self.fraction = start, end, fraction
 
     def __call__(self, progress: float) -> float:
         """Return the interpolated temperature."""
         return self.start + (self.end - self.start) * min(progress / self.fraction, 1.0)
+
+
+class Stop(Temperature):
+    """`start` during the first part of training, then `end`.
+
+    >>> stop = Stop(4.0, 1.0, 0.5)
+    >>> stop(0.25), stop(0.5)
+    (4.0, 1.0)
+    """
+
+    def __init__(self, start: float, end: float, fraction: float) -> None:
+        _check(start=start, end=end)
+        _check_part(fraction)
+        self.start, self.end, self.fraction = start, end, fraction
+
+    def __call__(self, progress: float) -> float:
+        """Return one of the two."""
+        return self.start if progress < self.fraction else self.end
