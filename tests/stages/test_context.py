@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from distill_lab.contracts import Component
 from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import Weights
 from distill_lab.training.supervised import Supervised
 
 
@@ -57,3 +59,46 @@ def test_a_network_is_asked_in_the_layout_of_training_and_left_as_it_was(
     assert seen == [False, channels_last]
     assert net[1].weight.is_contiguous()
     torch.testing.assert_close(logits, expected)
+
+
+def test_a_later_job_does_not_ask_the_same_weights_about_the_test_split_again(
+    context, net_of, splits, monkeypatch
+):
+    asked = []
+    predict = Context.predict
+    monkeypatch.setattr(
+        Context,
+        "predict",
+        lambda self, net, arrays: asked.append(net) or predict(self, net, arrays),
+    )
+    architecture = Component("a.Net", {"width": 8})
+    teacher, other = (
+        SimpleNamespace(architecture=architecture, weights=Weights("run", "path", f"hash {n}"))
+        for n in range(2)
+    )
+    net = net_of()
+    first = context.predict_test(teacher, net)
+    assert torch.equal(first, predict(context, net, splits.test))
+    assert context.predict_test(teacher, net) is first
+    assert asked == [net]
+    context.predict_test(other, net)
+    replace(context, data_checksum="of other data").predict_test(teacher, net)
+    assert asked == [net] * 3
+    assert context.predict_test(teacher, net) is first
+
+
+def test_what_was_asked_long_ago_is_forgotten(context, net_of, monkeypatch):
+    monkeypatch.setattr("distill_lab.stages.context._remembered", {})
+    monkeypatch.setattr("distill_lab.stages.context.REMEMBERED", 2)
+    architecture = Component("a.Net", {})
+    first, second, third = (
+        SimpleNamespace(architecture=architecture, weights=Weights("run", "path", f"hash {n}"))
+        for n in range(3)
+    )
+    net = net_of()
+    kept = context.predict_test(first, net)
+    second_said = context.predict_test(second, net)
+    assert context.predict_test(first, net) is kept  # now the second is the longest unused
+    context.predict_test(third, net)
+    assert context.predict_test(first, net) is kept
+    assert context.predict_test(second, net) is not second_said

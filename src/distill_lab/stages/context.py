@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays, Component, DataInfo, Parts, Splits
 from distill_lab.data.counter import Stream, permutation
+from distill_lab.fingerprint import fingerprint
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from distill_lab.tracking.store import Store
 
 NUM_BINS = 15  # of the ECE on the validation split; Guo et al. 2017
+REMEMBERED = 8  # networks whose answers about a test split are kept in memory
+_remembered: dict[str, Tensor] = {}
+"""Logits (N, K) by what decides them, the longest unused first."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,27 @@ class Context:
         net.to(device_of(hardware)).to(memory_format=memory_format(hardware))
         logits = predict_logits(net, arrays, self.info)
         net.cpu().to(memory_format=torch.contiguous_format)
+        return logits
+
+    def predict_test(self, trained: Candidate | TrainedStudent, net: nn.Module) -> Tensor:
+        """Return `predict` of a trained network on the test split.
+
+        What a job of this process has already asked, as of its teacher or control, is remembered.
+        """
+        key = fingerprint(
+            trained.weights.sha256,
+            [trained.architecture.target, trained.architecture.args],
+            self.data_checksum,
+            [*self.info.mean, *self.info.std],
+            [str(device_of(self.parts.hardware)), str(memory_format(self.parts.hardware))],
+            torch.get_num_threads(),
+        )
+        logits = _remembered.pop(key, None)
+        if logits is None:
+            logits = self.predict(net, self.splits.test)
+        _remembered[key] = logits
+        while len(_remembered) > REMEMBERED:
+            del _remembered[next(iter(_remembered))]
         return logits
 
     def save_weights(self, net: nn.Module, name: str) -> Weights:

@@ -103,7 +103,7 @@ def _measure(
     measured = []
     for name, trained in entries:
         net = context.trained_network(trained)
-        logits = context.predict(net, context.splits.test)
+        logits = context.predict_test(trained, net)
         measured.append(Measured(name, trained.label, net, logits))
     return measured
 
