@@ -76,11 +76,11 @@ def test_shares_are_written_in_percent_and_gains_in_points():
 
 
 def test_metrics_and_verdict_are_of_the_same_comparison():
-    def row(name, accuracy, parameters, macs):
+    def row(name, accuracy, parameters, latency_ms):
         scores = Scores(accuracy, 0.1, 0.1, 0.0, accuracy, 4)
-        return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, macs, 1, 1.0, 1.0, 1.0))
+        return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, 0, 1, latency_ms, 9.0, 1.0))
 
-    rows = [row(TEACHER, 0.8, 100, 0), row(CONTROL, 0.7, 25, 0), row(DISTILLED, 0.72, 25, 0)]
+    rows = [row(TEACHER, 0.8, 100, 5.0), row(CONTROL, 0.7, 25, 2.0), row(DISTILLED, 0.72, 25, 2.0)]
     metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5, Fidelity(0.98, 0.01), None).metrics
     assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
     assert metrics["test/gain_over_control"] == pytest.approx(0.02)
@@ -88,4 +88,5 @@ def test_metrics_and_verdict_are_of_the_same_comparison():
     assert metrics["train/agreement"] == 0.98
     assert metrics["train/kl_to_teacher"] == 0.01
     assert metrics["cost/parameters_teacher"] == 100
+    assert metrics["cost/latency_saved"] == pytest.approx(0.6)
     assert metrics["cost/compute_saved"] == 1.0  # a teacher without MACs is no division by zero

@@ -346,6 +346,7 @@ class Report:
             "cost/latency_ms_teacher": teacher.cost.latency_ms,
             "cost/compute_saved": compared.compute_saved,
             "cost/parameters_saved": 1 - compared.parameters_fraction,
+            "cost/latency_saved": 1 - student.cost.latency_ms / teacher.cost.latency_ms,
             "cost/seconds_per_epoch": self.seconds_per_epoch,
             **self._of_left_out_classes,
         }
