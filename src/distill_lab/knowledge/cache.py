@@ -68,6 +68,7 @@ class AnswerCache:
         }
         for tap, shape in self._shapes.items():
             self._packings[f"tap_{tap}"] = AllValues(math.prod(shape), settings.dtype)
+        self._is_exact = all(packing.is_exact for packing in self._packings.values())
         self._open = (-1, StoredView({}))  # number of the view, and its files
         self._whole: Output | None = None  # all answers about the open view, if all are known
         self._usable = True
@@ -91,6 +92,8 @@ class AnswerCache:
             for all. None where none is.
         """
         stored = self._view(view)
+        if stored.is_blank:
+            return None
         if self._whole is not None:
             self.num_read += len(index)
             features = {tap: value[index] for tap, value in self._whole.features.items()}
@@ -114,15 +117,13 @@ class AnswerCache:
             ValueError: a value is too large for fp16.
         """
         stored = self._view(view)
-        self.num_computed += len(index)
+        self.num_computed += index.shape[0]
         if stored.files:
             self._waiting.append((index, answers))
-            self._num_waiting += len(index)
+            self._num_waiting += index.shape[0]
             if self._num_waiting > self._may_wait:
                 self._store()
-        if all(packing.is_exact for packing in self._packings.values()):
-            return answers
-        return self._unpacked(self._packed(answers))
+        return answers if self._is_exact else self._unpacked(self._packed(answers))
 
     def finish_pass(self) -> None:
         """Write what still waits to be written, at the end of a pass over the samples."""

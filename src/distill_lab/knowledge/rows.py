@@ -71,8 +71,8 @@ class RowFile:
         """
         rows = np.zeros((len(index), self._table.shape[1]), np.uint64)
         rows[:, 1:].view(np.uint8)[:, : self.row_bytes] = data
-        self._table[index, 1:] = rows[:, 1:]
-        self._table[index, 0] = self._checksums(index, rows)  # last: now the rows are sound
+        rows[:, 0] = self._checksums(index, rows)
+        self._table[index] = rows
 
     def _checksums(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """One odd number per row, so never 0: sum of words times odd factors, modulo 2^64."""

@@ -17,15 +17,18 @@ class StoredView:
 
     Args:
         files: by part; none where nothing can be kept.
+
+    Attributes:
+        is_blank: whether nothing is known, without a look.
     """
 
     def __init__(self, files: dict[str, RowFile]) -> None:
         self.files = files
-        self._is_blank = all(file.is_new for file in files.values())
+        self.is_blank = all(file.is_new for file in files.values())
 
     def read(self, index: np.ndarray) -> tuple[Rows, np.ndarray] | None:
         """Return the rows of samples (B,) and (B,) bool, which are known; None where none is."""
-        if self._is_blank:
+        if self.is_blank:
             return None
         rows: Rows = {}
         known = np.ones(len(index), bool)
@@ -41,4 +44,4 @@ class StoredView:
 
     def finish_pass(self) -> None:
         """Take note that this process has been through all samples."""
-        self._is_blank = not self.files
+        self.is_blank = not self.files
