@@ -27,6 +27,7 @@ MLP = {"dropout": 0.0, "input_dropout": 0.0, "max_norm": None}
 CNN = {"convs_per_block": 1, "kernel_size": 3, "dropout": 0.0}
 DESIGN = {
     "reuse_classifier": False,
+    "copy_layers": None,
     "max_parameters_fraction": "auto",
     "max_macs_fraction": None,
     "max_latency_ms": None,

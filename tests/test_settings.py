@@ -59,6 +59,7 @@ SOUND = {
     Knowledge: {"temperatures": [1.0, 4.0], "num_samples": 16, "student_epochs": 0},
     Design: {
         "reuse_classifier": False,
+        "copy_layers": [0, 2],
         "max_parameters_fraction": 0.4,
         "max_macs_fraction": 0.3,
         "max_latency_ms": 10.0,

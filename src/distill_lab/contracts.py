@@ -248,7 +248,10 @@ class Component:
     @property
     def takes_vocabulary(self) -> bool:
         """Whether it is given the size of the vocabulary, as a network that reads token ids is."""
-        return "vocabulary_size" in signature(self._class).parameters
+        try:
+            return "vocabulary_size" in signature(self._class).parameters
+        except ValueError:  # a builtin has no signature, and is no network
+            return False
 
     @property
     def label(self) -> str:

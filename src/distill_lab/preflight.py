@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from distill_lab.measure.cost import (
     peak_memory_mib,
     size_bytes,
 )
+from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.settings import Design, Regime
@@ -76,6 +78,7 @@ def problems(
             cases = _reusing(teachers, students, teacher_nets, info)
         except ValueError as error:
             return [f"design.reuse_classifier: {error}"]
+    found += _problems_of_start(design, cases)
     found += _problems_of_loss(loss, cases, info)
     if budget:
         found += _problems_of_budget(design, students, cases, info)
@@ -132,6 +135,19 @@ class Case(NamedTuple):
     best: nn.Module
     teachers: list[nn.Module]
     students: list[nn.Module]
+
+
+def _problems_of_start(design: Design, cases: Sequence[Case]) -> Iterator[str]:
+    """Copy the teacher's layers into every student, without memory."""
+    layers = design.copy_layers
+    if layers is None:
+        return
+    for case in cases:
+        for teacher, student in product(case.teachers, case.students):
+            try:
+                copied(student, teacher, layers)
+            except ValueError as error:
+                yield f"design.{error}"
 
 
 def _reusing(

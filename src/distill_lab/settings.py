@@ -176,10 +176,12 @@ class Design:
 
     Fractions are of the (first kept) teacher; null means no limit, "auto" 0.4 where the student
     has a grid and no limit where the user named one student outright. With `reuse_classifier` the
-    projector and the classifier of the teacher are part of the student and of its cost.
+    projector and the classifier of the teacher are part of the student and of its cost. With
+    `copy_layers` the student, and so its control, starts from these layers of the teacher.
     """
 
     reuse_classifier: bool
+    copy_layers: list[int] | None
     max_parameters_fraction: float | Literal["auto"] | None
     max_macs_fraction: float | None
     max_latency_ms: float | None
@@ -195,6 +197,8 @@ class Design:
             _positive(name, getattr(self, name))
         _positive("proxy_epochs", self.proxy_epochs)
         _positive("latency_repeats", self.latency_repeats)
+        alone = not self.reuse_classifier or self.copy_layers is None
+        _require("copy_layers", self.copy_layers, "null with reuse_classifier", alone)
 
 
 @dataclass(frozen=True)

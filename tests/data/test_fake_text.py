@@ -14,6 +14,7 @@ GIVEN = {
     "num_test": 6,
     "noise": 0.5,
     "split_seed": 0,
+    "mask_id": None,
 }
 
 
@@ -48,6 +49,15 @@ def test_the_same_seed_gives_the_same_rows():
     assert not torch.equal(first.test.inputs, other.test.inputs)
 
 
+def test_with_a_mask_words_are_the_classes():
+    data = FakeText(**GIVEN | {"mask_id": 40, "noise": 0.0})
+    train = data.load().train
+    assert data.info.num_classes == len(data.info.class_names) == 60
+    assert ((train.inputs == 40).sum(dim=1) == 1).all()
+    own = (train.targets - 1) // 8
+    assert own.tolist() == (torch.arange(30) % 3).tolist()  # a word of the row's topic
+
+
 @pytest.mark.parametrize(
     ("knob", "value"),
     [
@@ -57,6 +67,8 @@ def test_the_same_seed_gives_the_same_rows():
         ("num_train", 1),
         ("num_test", 0),
         ("noise", 1.1),
+        ("mask_id", 24),
+        ("mask_id", 60),
     ],
 )
 def test_a_knob_out_of_range_is_named(knob, value):

@@ -8,6 +8,7 @@ from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.models.bert import Bert, DistilBert
 
 TINY = {"num_layers": 2, "width": 12, "num_heads": 3, "feed_forward": 20, "dropout": 0.1}
+TINY |= {"mask_id": None}
 
 
 def make(kind, input_shape=(9,), num_classes=5, vocabulary_size=50, **knobs):
@@ -90,3 +91,50 @@ def test_a_knob_out_of_range_is_named(kind, knob, value):
 def test_numbers_are_no_token_ids():
     with pytest.raises(ValueError, match=r"^input_shape: must be \(L,\) of token ids"):
         make(Bert, (9,), vocabulary_size=None)
+
+
+@pytest.mark.parametrize("kind", [Bert, DistilBert])
+def test_the_masked_word_is_named_from_its_own_place(kind):
+    torch.manual_seed(0)
+    net = make(kind, num_classes=50, mask_id=49).eval()
+    with torch.no_grad():
+        hidden = net.encoder(input_ids=ids([4, 7, 49, 9])).last_hidden_state[:, 2]
+        inner = torch.nn.functional.gelu(net.word_head.dense(hidden))
+        normal = (inner - inner.mean()) / inner.std(correction=0)
+        by_hand = normal @ net.encoder.embeddings.word_embeddings.weight.T
+        torch.testing.assert_close(net(ids([4, 7, 49, 9])), by_hand, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Bert, DistilBert])
+def test_word_embeddings_are_shared_with_the_logits(kind):
+    net = make(kind, num_classes=50, mask_id=49)
+    names = [name for name, value in net.named_parameters() if value.shape == (50, 12)]
+    assert names == ["encoder.embeddings.word_embeddings.weight"]
+    assert "classifier.weight" not in net.state_dict()
+
+
+# transformers' BertForMaskedLM and DistilBertForMaskedLM of the published sizes, counted there.
+@pytest.mark.parametrize(
+    ("kind", "knobs", "parameters"),
+    [(Bert, (12, 768, 12, 3072), 109_514_298), (DistilBert, (6, 768, 12, 3072), 66_985_530)],
+)
+def test_parameters_with_the_word_head_are_the_published_ones(kind, knobs, parameters):
+    names = ("num_layers", "width", "num_heads", "feed_forward")
+    sizes = dict(zip(names, knobs, strict=True))
+    with torch.device("meta"):
+        net = make(kind, (128,), 30_522, 30_522, mask_id=103, **sizes)
+    assert count_parameters(net) == parameters
+
+
+@pytest.mark.parametrize("kind", [Bert, DistilBert])
+@pytest.mark.parametrize("mask_id", [0, 50])
+def test_a_mask_is_a_word(kind, mask_id):
+    with pytest.raises(ValueError, match=r"^mask_id: must be null or in \[1, 49\], got"):
+        make(kind, num_classes=50, mask_id=mask_id)
+
+
+def test_classes_are_no_words():
+    with pytest.raises(
+        ValueError, match=r"^mask_id: must be null where rows are classified, got 49"
+    ):
+        make(Bert, num_classes=5, mask_id=49)

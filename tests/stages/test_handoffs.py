@@ -37,7 +37,8 @@ def test_nested_handoffs_survive_json():
 
 
 def test_rebuilt_parts_are_of_their_own_classes():
-    design = StudentDesign("B", Component("a.B"), COST, [LayerPair("x", "y", 0.5)], 3, 2, False)
+    pairs, initial = [LayerPair("x", "y", 0.5)], Weights("run", "path", "hash")
+    design = StudentDesign("B", Component("a.B"), COST, pairs, 3, 2, False, initial)
     rebuilt = from_plain(StudentDesign, to_plain(design))
     assert isinstance(rebuilt.pairs[0], LayerPair)
     assert isinstance(rebuilt.cost, Cost)
@@ -48,7 +49,7 @@ def test_rebuilt_parts_are_of_their_own_classes():
     [(False, "B, 2 of 3 in budget: "), (True, "B, no parameter limit (one student named): ")],
 )
 def test_a_student_says_what_budget_it_was_held_to(one_named, said):
-    headline = StudentDesign("B", Component("a.B"), COST, [], 3, 2, one_named).headline
+    headline = StudentDesign("B", Component("a.B"), COST, [], 3, 2, one_named, None).headline
     assert headline == f"{said}10 parameters, 20 MACs"
 
 

@@ -21,6 +21,7 @@ from distill_lab.stages.s3_student import run
 
 DESIGN = {
     "reuse_classifier": False,
+    "copy_layers": None,
     "max_parameters_fraction": None,
     "max_macs_fraction": None,
     "max_latency_ms": None,

@@ -1,8 +1,11 @@
-"""BERT and DistilBERT as transformers has them, with a classifier on the first token."""
+"""BERT and DistilBERT as transformers has them, that classify a row or name its masked word."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.models.checks import require, require_dropout, require_tokens
@@ -11,7 +14,7 @@ POSITIONS = 512  # that the published weights know
 
 
 class Bert(nn.Module):
-    """BERT: encoder, pooler, dropout, linear logits.
+    """BERT: encoder, pooler, dropout, linear logits; or, with `mask_id`, encoder and word head.
 
     Source: Devlin et al. 2019, arXiv:1810.04805; transformers' `BertModel`, whose parameter names
     the encoder has. Attention is not fused, so that its maps can be read and all of it is counted.
@@ -25,6 +28,8 @@ class Bert(nn.Module):
         num_heads: of each attention, >= 1.
         feed_forward: width inside the feed-forward layers, >= 1.
         dropout: of hidden states and of attention, in [0, 1).
+        mask_id: None: the first token's hidden state is classified. Or the id of the one word of a
+            row that is masked: the logits say which it was, and K is the size of the vocabulary.
 
     Raises:
         ValueError: a knob is out of range.
@@ -41,10 +46,12 @@ class Bert(nn.Module):
         num_heads: int,
         feed_forward: int,
         dropout: float,
+        mask_id: int | None,
     ) -> None:
         super().__init__()
         vocabulary = require_tokens(input_shape, vocabulary_size, POSITIONS)
         _require_sizes(num_layers, width, num_heads, feed_forward, dropout)
+        _require_mask(mask_id, vocabulary, num_classes)
         from transformers import BertConfig, BertModel  # takes seconds
 
         config = BertConfig(
@@ -58,14 +65,23 @@ class Bert(nn.Module):
             max_position_embeddings=POSITIONS,
         )
         config._attn_implementation = "eager"
-        self.encoder = BertModel(config)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, num_classes)
-        self.taps = [*(f"encoder.encoder.layer.{n}" for n in range(num_layers)), "encoder.pooler"]
+        self.encoder = BertModel(config, add_pooling_layer=mask_id is None)
+        self.mask_id = mask_id
+        if mask_id is None:
+            self.dropout = nn.Dropout(dropout)
+            self.classifier = nn.Linear(width, num_classes)
+        else:
+            self.word_head = WordHead(width, vocabulary)
+        self.layers_at = "encoder.encoder.layer"
+        pooler = ["encoder.pooler"] if mask_id is None else []
+        self.taps = [*(f"{self.layers_at}.{number}" for number in range(num_layers)), *pooler]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K) of token ids (B, L)."""
         said = self.encoder(input_ids=inputs, attention_mask=padding_mask(inputs, self.encoder))
+        if self.mask_id is not None:
+            hidden = at_mask(said.last_hidden_state, inputs, self.mask_id)
+            return self.word_head(hidden, self.encoder.embeddings.word_embeddings.weight)
         logits: Tensor = self.classifier(self.dropout(said.pooler_output))
         return logits
 
@@ -85,10 +101,23 @@ class DistilBert(nn.Module):
         num_heads: of each attention, >= 1.
         feed_forward: width inside the feed-forward layers, >= 1.
         dropout: of hidden states and of attention, in [0, 1).
+        mask_id: as of `Bert`.
 
     Raises:
         ValueError: a knob is out of range.
     """
+
+    layer_names: ClassVar[dict[str, str]] = {
+        "attention.q_lin": "attention.self.query",
+        "attention.k_lin": "attention.self.key",
+        "attention.v_lin": "attention.self.value",
+        "attention.out_lin": "attention.output.dense",
+        "sa_layer_norm": "attention.output.LayerNorm",
+        "ffn.lin1": "intermediate.dense",
+        "ffn.lin2": "output.dense",
+        "output_layer_norm": "output.LayerNorm",
+    }
+    """What BERT calls the parts of a layer."""
 
     def __init__(
         self,
@@ -101,10 +130,12 @@ class DistilBert(nn.Module):
         num_heads: int,
         feed_forward: int,
         dropout: float,
+        mask_id: int | None,
     ) -> None:
         super().__init__()
         vocabulary = require_tokens(input_shape, vocabulary_size, POSITIONS)
         _require_sizes(num_layers, width, num_heads, feed_forward, dropout)
+        _require_mask(mask_id, vocabulary, num_classes)
         from transformers import DistilBertConfig, DistilBertModel  # takes seconds
 
         config = DistilBertConfig(
@@ -119,16 +150,52 @@ class DistilBert(nn.Module):
         )
         config._attn_implementation = "eager"
         self.encoder = DistilBertModel(config)
-        self.pre_classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))
-        self.classifier = nn.Linear(width, num_classes)
-        layers = [f"encoder.transformer.layer.{number}" for number in range(num_layers)]
-        self.taps = [*layers, "pre_classifier"]
+        self.mask_id = mask_id
+        if mask_id is None:
+            self.pre_classifier = nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout)
+            )
+            self.classifier = nn.Linear(width, num_classes)
+        else:
+            self.word_head = WordHead(width, vocabulary)
+        self.layers_at = "encoder.transformer.layer"
+        layers = [f"{self.layers_at}.{number}" for number in range(num_layers)]
+        self.taps = [*layers, "pre_classifier"] if mask_id is None else layers
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K) of token ids (B, L)."""
         said = self.encoder(input_ids=inputs, attention_mask=padding_mask(inputs, self.encoder))
-        logits: Tensor = self.classifier(self.pre_classifier(said.last_hidden_state[:, 0]))
+        hidden = said.last_hidden_state
+        if self.mask_id is not None:
+            words = self.encoder.embeddings.word_embeddings.weight
+            return self.word_head(at_mask(hidden, inputs, self.mask_id), words)
+        logits: Tensor = self.classifier(self.pre_classifier(hidden[:, 0]))
         return logits
+
+
+class WordHead(nn.Module):
+    """Logits over the vocabulary: linear, GELU, layer norm, product with the word embeddings.
+
+    Args:
+        width: D of the hidden states.
+        vocabulary_size: V.
+    """
+
+    def __init__(self, width: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """Return (B, V) of hidden states (B, D) and the embeddings (V, D), which are shared."""
+        return F.linear(self.norm(F.gelu(self.dense(hidden))), words, self.bias)
+
+
+def at_mask(hidden: Tensor, ids: Tensor, mask_id: int) -> Tensor:
+    """Return the hidden state (B, D) of (B, L, D) at the masked word; the first where none is."""
+    place = (ids == mask_id).int().argmax(dim=1)
+    return hidden[torch.arange(len(ids), device=ids.device), place]
 
 
 def padding_mask(ids: Tensor, encoder: nn.Module) -> Tensor:
@@ -151,3 +218,15 @@ def _require_sizes(
     require("width", width, f"a multiple of num_heads, {num_heads}", multiple)
     require("feed_forward", feed_forward, ">= 1", feed_forward >= 1)
     require_dropout("dropout", dropout)
+
+
+def _require_mask(mask_id: int | None, vocabulary_size: int, num_classes: int) -> None:
+    if mask_id is None:
+        return
+    last = vocabulary_size - 1
+    require("mask_id", mask_id, f"null or in [1, {last}]", 1 <= mask_id <= last)
+    if num_classes != vocabulary_size:
+        raise ValueError(
+            f"mask_id: must be null where rows are classified, got {mask_id}; the data has "
+            f"{num_classes} classes and {vocabulary_size} words."
+        )

@@ -55,6 +55,18 @@ class Context:
             torch.manual_seed(seed)
             return architecture.make_network(self.info)
 
+    def first_network(self, student: StudentDesign) -> nn.Module:
+        """Make the student as its training starts.
+
+        Raises:
+            RunError: the weights that it starts from are missing or altered.
+        """
+        net = self.new_network(student.architecture, self.parts.seed)
+        first = student.initial
+        if first is not None:
+            self.store.load_weights(net, first.run_id, first.path, first.sha256).train()
+        return net
+
     def trained_network(self, trained: Candidate | TrainedStudent) -> nn.Module:
         """Make a network and load its verified weights; in eval mode.
 

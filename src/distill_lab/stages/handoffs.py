@@ -108,6 +108,7 @@ class StudentDesign:
         label: tells it from the other candidates.
         num_in_budget: how many of the candidates met the budget.
         one_named: whether its parameters were not limited because it was named outright.
+        initial: weights that its training starts from; None: random ones, by the run's seed.
     """
 
     label: str
@@ -117,6 +118,7 @@ class StudentDesign:
     num_candidates: int
     num_in_budget: int
     one_named: bool
+    initial: Weights | None
 
     @property
     def headline(self) -> str:

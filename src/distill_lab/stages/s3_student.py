@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from distill_lab.contracts import Component, grid_labels
 from distill_lab.errors import RunError
 from distill_lab.knowledge.taps import default_taps
 from distill_lab.measure.budget import Limits, limits, nearest_miss
 from distill_lab.measure.cost import Cost, measure_cost
+from distill_lab.models.copied_layers import copied
 from distill_lab.models.reused_classifier import ENCODER, with_classifier_of
 from distill_lab.report import plots, tables
 from distill_lab.stages.context import Context
@@ -50,13 +53,16 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
         costs = {option.label: option.cost for option in options}
         raise RunError(f"design: {nearest_miss(costs, budget)}")
     if parts.design.pick == "proxy":
-        kept = [_proxy(context, option, number) for number, option in enumerate(kept)]
+        kept = [_proxy(context, option, teacher, number) for number, option in enumerate(kept)]
         picked = max(kept, key=lambda o: (o.proxy_accuracy or 0.0, -o.cost.parameters))
     else:
         picked = max(kept, key=lambda o: o.cost.parameters)
     options = [o for o in options if not o.in_budget] + kept
     _log(context, options, picked, teacher)
     taps = default_taps(context.new_network(picked.architecture, parts.seed))
+    initial = None
+    if parts.design.copy_layers is not None:
+        initial = context.save_weights(_new(context, picked.architecture, teacher), "first")
     inside = ENCODER if parts.design.reuse_classifier else ""
     proposed = [replace(pair, student=f"{inside}{pair.student}") for pair in knowledge.pairs]
     pairs = [pair for pair in proposed if pair.student in taps]
@@ -68,6 +74,7 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
         len(options),
         len(kept),
         budget.one_named,
+        initial,
     )
 
 
@@ -77,11 +84,20 @@ def _measure(context: Context, label: str, architecture: Component, budget: Limi
     return Option(label, architecture, cost, not budget.misses(cost))
 
 
-def _proxy(context: Context, option: Option, number: int) -> Option:
+def _new(context: Context, architecture: Component, teacher: TeacherChoice) -> nn.Module:
+    """Make a student as its training starts: random, but for what it copies of the best teacher."""
+    net = context.new_network(architecture, context.parts.seed)
+    layers = context.parts.design.copy_layers
+    if layers is not None:
+        net.load_state_dict(copied(net, context.trained_network(teacher.best), layers))
+    return net
+
+
+def _proxy(context: Context, option: Option, teacher: TeacherChoice, number: int) -> Option:
     """Train a candidate on labels for a few epochs and note its validation accuracy."""
     parts = context.parts
     regime = replace(parts.selection.regime, epochs=parts.design.proxy_epochs)
-    net = context.new_network(option.architecture, parts.seed)
+    net = _new(context, option.architecture, teacher)
     trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
     fitted = context.fit(trainee, parts.seed, f"proxy {option.label}", f"proxy_{number}/")
     return replace(option, proxy_accuracy=fitted.curve[fitted.kept_epoch - 1]["val/accuracy"])

@@ -32,7 +32,7 @@ DROWNING = 10.0  # one term drowns another when its gradient is this many times 
 def run(context: Context, teacher: TeacherChoice, student: StudentDesign) -> ConnectedLoss:
     """Connect the objective and note each term's value and gradient at the untrained student."""
     parts = context.parts
-    net = context.new_network(student.architecture, parts.seed)
+    net = context.first_network(student)
     teachers = [context.trained_network(candidate) for candidate in teacher.kept]
     if isinstance(net, ReusedClassifier):
         net.reuse(teachers[0])

@@ -10,7 +10,7 @@ from distill_lab.training.supervised import Supervised
 def run(context: Context, student: StudentDesign) -> TrainedStudent:
     """Train the student on labels; what distillation brings is measured against it."""
     parts = context.parts
-    net = context.new_network(student.architecture, parts.seed)
+    net = context.first_network(student)
     trainee = Supervised(net, parts.regime, context.info.num_classes, parts.seed)
     fitted = context.fit(trainee, parts.seed, "control, same student without a teacher")
     return context.trained_student(student, fitted, "control")

@@ -20,7 +20,7 @@ def run(
 ) -> TrainedStudent:
     """Train the student on the objective; the first weights and batches are the control's too."""
     parts, info = context.parts, context.info
-    net = context.new_network(student.architecture, parts.seed)
+    net = context.first_network(student)
     teachers = [context.trained_network(candidate) for candidate in teacher.kept]
     if isinstance(net, ReusedClassifier):
         net.reuse(teachers[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays
@@ -37,6 +38,8 @@ from distill_lab.stages.handoffs import (
     table,
 )
 from distill_lab.stages.proposals import Evidence, propose
+
+MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,8 @@ def _log(
 ) -> None:
     targets, bins = context.splits.test.targets, context.parts.evaluation.num_bins
     names = list(context.info.class_names)
-    matrices = {item.name: confusion(item.logits, targets) for item in measured}
+    confusable = measured if len(names) <= MOST_CONFUSED else []
+    matrices = {item.name: confusion(item.logits, targets) for item in confusable}
     diagrams = {item.name: reliability(item.logits, targets, bins) for item in measured}
     points = [
         plots.Point(
@@ -168,8 +172,9 @@ def _log(
     figures = {
         "pareto.png": plots.trade_off(points, "MACs", "test accuracy", "Kept and saved"),
         "reliability.png": grids.reliability_diagram(diagrams),
-        "confusion.png": grids.confusion_matrices(matrices, names),
     }
+    if matrices:
+        figures["confusion.png"] = grids.confusion_matrices(matrices, names)
     for path, figure in figures.items():
         context.run.log_figure(figure, path)
     context.run.log_text(tables.csv_text(table(report)), "table.csv")
@@ -206,9 +211,7 @@ def _log(
         ),
         *_of_left_out_classes(context, report.left_out),
         Section("Loss terms", tables=(loss.table,)),
-        Section(
-            "Confusion", figures=((figures["confusion.png"], "Rows: true class; columns: said."),)
-        ),
+        *_of_confusion(figures),
         Section(
             "What to try next",
             text=() if report.proposals else ("No rule proposes a change.",),
@@ -217,6 +220,13 @@ def _log(
     ]
     title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
+
+
+def _of_confusion(figures: dict[str, Figure]) -> list[Section]:
+    if "confusion.png" not in figures:
+        return []
+    shown = (figures["confusion.png"], "Rows: true class; columns: said.")
+    return [Section("Confusion", figures=(shown,))]
 
 
 def _of_left_out_classes(context: Context, found: LeftOut | None) -> list[Section]:
