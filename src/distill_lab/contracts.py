@@ -241,7 +241,8 @@ class Component:
         if info.vocabulary_size is not None:
             name = self.target.rpartition(".")[2]
             raise ValueError(
-                f"input_shape: must be of numbers for {name}, and {info.name} has token ids."
+                f"input_shape: {name} reads numbers, and {info.name} has token ids. Take a network "
+                "that reads them, e.g. bert_tiny."
             )
         return given
 

@@ -49,7 +49,10 @@ def require_tokens(
         ValueError: `input_shape` is not (L,), or there is no vocabulary.
     """
     if vocabulary_size is None or len(input_shape) != 1:
-        raise ValueError(f"input_shape: must be (L,) of token ids, got numbers {input_shape}.")
+        raise ValueError(
+            f"input_shape: must be (L,) of token ids, got numbers {input_shape}. Take data of "
+            "them, e.g. fake_text."
+        )
     fits = longest is None or input_shape[0] <= longest
     require("input_shape", input_shape, f"at most {longest} token ids", fits)
     return vocabulary_size
