@@ -9,11 +9,10 @@ from distill_lab.papers.results import (
     Results,
     interval,
     judge,
+    keep,
     measured,
-    merged,
     path_of,
     read,
-    write,
 )
 from distill_lab.papers.scoreboard import board
 from distill_lab.report import tables
@@ -97,25 +96,33 @@ def test_the_interval_is_students():
     assert measured(row(), "full", [1.0, 2.0], ["a", "b"]).interval is None
 
 
-def test_rows_that_were_not_asked_for_stay_as_they_were():
+def test_rows_that_were_not_asked_for_stay_as_they_were(tmp_path):
+    path = tmp_path / "results.json"
+    everything = Paper(tmp_path, "", "", {}, [row(name=name) for name in ("b", "c", "gone")])
     paper = Paper(Path("p"), "", "", {}, [row(name=name) for name in ("a", "b", "c")])
     old = [measured(row(name=name), "full", [1.0], ["r"], commit="old") for name in ("c", "gone")]
     new = [measured(row(name=name), "full", [2.0], ["s"], commit="new") for name in ("b", "c")]
-    results = merged(paper, Results("one", "old", {}, old), Results("two", "new", {}, new))
+    keep(path, everything, Results("one", "old", {}, old))
+    keep(path, paper, Results("two", "new", {}, new[:1]))
+    assert [(one.name, one.commit) for one in read(path).rows] == [("b", "new"), ("c", "old")]
+    keep(path, paper, Results("two", "new", {}, new))
+    results = read(path)
     assert (results.command, results.commit) == ("two", "new")
     assert [(one.name, one.mean, one.commit) for one in results.rows] == [
         ("b", 2.0, "new"),
         ("c", 2.0, "new"),
     ]
-    kept = merged(paper, Results("one", "old", {}, old), Results("two", "new", {}, new[:1]))
-    assert [(one.name, one.commit) for one in kept.rows] == [("b", "new"), ("c", "old")]
+    assert [one.name for one in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
-    claim = measured(row(**CLAIM), "full", [1.0, 2.0], ["a", "b"], minus_runs=["c", "d"])
+    claim = measured(
+        row(**CLAIM, name="claim"), "full", [1.0, 2.0], ["a", "b"], minus_runs=["c", "d"]
+    )
     rows = [measured(row(), "full", [1.0], ["a"]), claim]
     results = Results("a command", "a commit", {"torch": "2"}, rows)
-    write(tmp_path / "results.json", results)
+    paper = Paper(tmp_path, "", "", {}, [row(), row(**CLAIM, name="claim")])
+    keep(tmp_path / "results.json", paper, results)
     assert read(tmp_path / "results.json") == results
 
 

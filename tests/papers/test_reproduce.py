@@ -202,6 +202,19 @@ def test_a_run_that_fails_leaves_the_others_and_is_told(workdir, pretend, capsys
     assert "Failed: epoch 3: loss kd is nan." in capsys.readouterr().err
 
 
+def test_what_is_stopped_half_way_leaves_the_rows_that_were_done(workdir, pretend):
+    def run_job(parts, overrides, name):
+        if parts.seed == 1:
+            raise KeyboardInterrupt
+        metrics = {"test/errors": 7.0, "test/accuracy": 0.5}
+        return SimpleNamespace(run_id="r", report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    assert go(workdir, SMALL) == 130
+    [row] = rows_of(workdir / "experiments/small/results.json")
+    assert (row["name"], row["ours"]) == ("hard", [50.0])  # the other one lacks a seed
+
+
 def test_a_metric_that_no_run_has_is_named_with_the_nearest(workdir, pretend, capsys):
     report = SimpleNamespace(metrics={"test/errors": 1.0, "test/accuracy": 0.5})
     pretend(lambda parts, overrides, name: SimpleNamespace(run_id="r", report=report))

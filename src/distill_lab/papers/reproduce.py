@@ -14,7 +14,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_name
 from distill_lab.papers.grid import each_line_and_column
 from distill_lab.papers.paper import Job, Paper, Row, Scale, papers, read_paper
-from distill_lab.papers.results import Measured, Results, measured, merged, path_of, read, write
+from distill_lab.papers.results import Measured, Results, keep, measured, path_of
 from distill_lab.papers.scoreboard import Line, board
 from distill_lab.report import tables
 from distill_lab.report.html import Section, page
@@ -23,8 +23,8 @@ from distill_lab.report.html import Section, page
 def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]) -> int:
     """Run what is missing of a paper and show its table; finished stages are reused.
 
-    Results are written beside the paper's file at the end; what was stopped goes on from the store.
-    Rows that are not asked for stay there as they were.
+    A row is written beside the paper's file once its last run is done; what was stopped goes on
+    from the store. Rows that are not asked for stay there as they were.
 
     Args:
         paper: whose numbers.
@@ -47,7 +47,7 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
 
     tracking = next(iter(jobs.values())).tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    made = _Made(rows, scale, list(overrides))
+    made, path = _Made(rows, scale, list(overrides)), path_of(paper, scale_name)
     tags = {"kind": "paper", "paper": paper.name, "scale": scale_name, **environment()}
     with store.start(f"{paper.name}, {scale_name}", tags) as run:
         for number, (job, parts) in enumerate(jobs.items()):
@@ -60,8 +60,8 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
             except DistillLabError as error:
                 print(f"\nFailed: {error}", file=sys.stderr)
                 made.errors[job] = str(error)
-        results, path = made.results(command), path_of(paper, scale_name)
-        write(path, merged(paper, read(path), results) if path.is_file() else results)
+            results = made.results(command)
+            keep(path, paper, results)
         lines = board(rows, results, store.run_address)
         run.log_text(tables.markdown(lines), "scoreboard.md")
         run.log_text(page(paper.title, _sections(paper, made, results, lines)), "report.html")
@@ -137,12 +137,17 @@ class _Made:
     errors: dict[Job, str] = field(default_factory=dict)
 
     def results(self, command: str) -> Results:
-        """Return the rows, with the values there are."""
+        """Return the rows whose runs have ended, with the values there are."""
         tags = environment()
         prefix = "version."
         versions = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
         commit = tags["mlflow.source.git.commit"]
-        return Results(command, commit, versions, [self._row(row, commit) for row in self.rows])
+        rows = [self._row(row, commit) for row in self.rows if self._is_done(row)]
+        return Results(command, commit, versions, rows)
+
+    def _is_done(self, row: Row) -> bool:
+        ended = self.found.keys() | self.errors.keys()
+        return ended.issuperset(_jobs(row, self.scale, self.overrides))
 
     def _row(self, row: Row, commit: str) -> Measured:
         values, runs = [], []

@@ -123,13 +123,8 @@ def path_of(paper: Paper, scale: str) -> Path:
     return paper.folder / ("results.json" if scale == "full" else f"results.{scale}.json")
 
 
-def write(path: Path, results: Results) -> None:
-    """Write results as JSON for people to read in a diff."""
-    path.write_text(json.dumps(asdict(results), indent=1) + "\n", encoding="utf-8")
-
-
 def read(path: Path) -> Results:
-    """Read what `write` wrote."""
+    """Read what `keep` wrote."""
     given = json.loads(path.read_text(encoding="utf-8"))
     rows = [
         Measured(**row | {"interval": row["interval"] and tuple(row["interval"])})
@@ -138,7 +133,14 @@ def read(path: Path) -> Results:
     return Results(**given, rows=rows)
 
 
-def merged(paper: Paper, old: Results, new: Results) -> Results:
-    """Return the new rows with the old ones of other numbers, in the order of the paper."""
-    found = {row.name: row for row in (*old.rows, *new.rows)}
-    return replace(new, rows=[found[row.name] for row in paper.rows if row.name in found])
+def keep(path: Path, paper: Paper, new: Results) -> None:
+    """Write results as JSON for people to read in a diff, whole or not at all.
+
+    Rows of other numbers that lie there stay, in the order of the paper.
+    """
+    old = read(path).rows if path.is_file() else []
+    found = {row.name: row for row in (*old, *new.rows)}
+    rows = [found[row.name] for row in paper.rows if row.name in found]
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(replace(new, rows=rows)), indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
