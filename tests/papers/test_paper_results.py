@@ -116,12 +116,11 @@ def test_rows_that_were_not_asked_for_stay_as_they_were(tmp_path):
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
-    claim = measured(
-        row(**CLAIM, name="claim"), "full", [1.0, 2.0], ["a", "b"], minus_runs=["c", "d"]
-    )
+    asked = row(**CLAIM, name="claim")
+    claim = measured(asked, "full", [1.0, 2.0], ["a", "b"], minus_runs=["c", "d"])
     rows = [measured(row(), "full", [1.0], ["a"]), claim]
     results = Results("a command", "a commit", {"torch": "2"}, rows)
-    paper = Paper(tmp_path, "", "", {}, [row(), row(**CLAIM, name="claim")])
+    paper = Paper(tmp_path, "", "", {}, [row(), asked])
     keep(tmp_path / "results.json", paper, results)
     assert read(tmp_path / "results.json") == results
 
