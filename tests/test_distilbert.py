@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from distill_lab.contracts import DistillBatch
+from distill_lab.errors import ConfigError
 from distill_lab.knowledge.taps import forward_with_taps
 from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
@@ -18,7 +19,6 @@ from distill_lab.training.connect import connected_objective
 SMALL = [
     "experiments=distilbert/recipe",
     "architecture@teacher=bert_tiny",
-    "teacher.mask_id=103",
     "teacher.num_layers=4",
     "student.num_layers=2",
     "design.copy_layers=[1,3]",
@@ -69,6 +69,14 @@ def test_the_loss_is_the_published_sum():
     assert total.item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
+def test_a_network_that_names_no_masked_word_is_refused():
+    networks = ["architecture@teacher=bert_tiny", "architecture@student=mlp_300"]
+    with pytest.raises(ConfigError) as caught:
+        checked(["data=fake_text", "data.mask_id=103", *networks])
+    [problem] = caught.value.problems
+    assert problem.startswith("student.input_shape: MLP reads numbers, and fake_words has token")
+
+
 def test_student_and_control_start_as_layers_of_the_teacher(workdir: Path):
     still = ["regime.lr=1e-12", "regime.epochs=1", "regime.weight_decay=0"]
     given = [*SMALL, *still, "knowledge.num_samples=16"]
@@ -85,5 +93,7 @@ def test_student_and_control_start_as_layers_of_the_teacher(workdir: Path):
                 teacher[f"encoder.encoder.layer.{taken}.intermediate.dense.weight"],
             )
         torch.testing.assert_close(net["word_head.bias"], teacher["word_head.bias"])
-    again = run_job(checked(given), given)
-    assert "5 train" in again.reused
+    store.fetch(stages["3 student"].id, "weights/first.safetensors").unlink()
+    again = run_job(checked(given), given)  # what is lost is made again, and is what it was
+    assert "3 student" not in again.reused
+    assert {"1 teacher", "5 control", "5 train"} <= set(again.reused)

@@ -105,9 +105,11 @@ def test_published_weights_are_held_against_the_teacher_and_its_inputs():
     grey = Component(images.target, knobs | {"mean": [0.5], "std": [0.5], "num_classes": 10})
     assert problems(**fits | {"data": grey}) == [
         f"selection.weights: {name} has 11,689,512 parameters for 1000 classes; the teacher on "
-        "imagenet has 11,175,370.",
+        "imagenet has 11,175,370. Choose the architecture that they are named after and data of "
+        "1000 classes.",
         f"selection.weights: {name} reads inputs normalised by mean (0.485, 0.456, 0.406) and std "
-        "(0.229, 0.224, 0.225); those of imagenet are (0.5,) and (0.5,).",
+        "(0.229, 0.224, 0.225); those of imagenet are (0.5,) and (0.5,). Set data.mean and "
+        "data.std.",
     ]
     [problem] = problems(**fits | {"weights": "resnet18"})
     assert problem.startswith("selection.weights: torchvision has no weights 'resnet18'.")

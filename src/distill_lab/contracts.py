@@ -179,6 +179,8 @@ class DataInfo:
         std: per-channel standard deviation, > 0; () for token ids.
         vocabulary_size: inputs are token ids below it, (L,) int64, 0 being padding; None: inputs
             are numbers, float32.
+        mask_id: token id that hides one word of each row, which is the row's class; None: no word
+            is hidden.
     """
 
     name: str
@@ -188,6 +190,13 @@ class DataInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     vocabulary_size: int | None = None
+    mask_id: int | None = None
+
+    @property
+    def decisive(self) -> list[Any]:
+        """What networks and their inputs depend on besides the arrays, as plain values."""
+        shape = [list(self.input_shape), self.num_classes, self.vocabulary_size, self.mask_id]
+        return [list(self.mean), list(self.std), *shape]
 
 
 class Dataset(Protocol):
@@ -236,23 +245,31 @@ class Component:
             ValueError: the inputs are token ids, which this network does not read.
         """
         given = {"input_shape": info.input_shape, "num_classes": info.num_classes}
-        if self.takes_vocabulary:
-            return {**given, "vocabulary_size": info.vocabulary_size}
-        if info.vocabulary_size is not None:
-            name = self.target.rpartition(".")[2]
+        words = {"vocabulary_size": info.vocabulary_size, "mask_id": info.mask_id}
+        known, name = self._parameters, self.target.rpartition(".")[2]
+        if info.vocabulary_size is not None and "vocabulary_size" not in known:
             raise ValueError(
                 f"input_shape: {name} reads numbers, and {info.name} has token ids. Take a network "
                 "that reads them, e.g. bert_tiny."
             )
-        return given
+        if info.mask_id is not None and "mask_id" not in known:
+            raise ValueError(
+                f"input_shape: {name} classifies rows, and {info.name} asks for a masked word. "
+                "Take a network that names it, e.g. bert_tiny."
+            )
+        return given | {key: value for key, value in words.items() if key in known}
 
     @property
     def takes_vocabulary(self) -> bool:
         """Whether it is given the size of the vocabulary, as a network that reads token ids is."""
+        return "vocabulary_size" in self._parameters
+
+    @property
+    def _parameters(self) -> frozenset[str]:
         try:
-            return "vocabulary_size" in signature(self._class).parameters
+            return frozenset(signature(self._class).parameters)
         except ValueError:  # a builtin has no signature, and is no network
-            return False
+            return frozenset()
 
     @property
     def label(self) -> str:

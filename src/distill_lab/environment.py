@@ -9,7 +9,15 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "pytorch-lightning",
+    "hydra-core",
+    "mlflow",
+    "numpy",
+)
 
 
 @cache

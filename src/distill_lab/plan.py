@@ -99,7 +99,7 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     for stage in STAGES:
         reads = {key: _relevant(parts, key) for key in stage.reads}
         modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
-        base = (stage.name, reads, hardware, data_checksum, info.mean, info.std)
+        base = (stage.name, reads, hardware, data_checksum, info.decisive)
         result[stage.name] = Fingerprints(
             fingerprint(
                 *base, source_hash(modules), [result[name].same_code for name in stage.after]

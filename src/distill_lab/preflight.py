@@ -23,12 +23,10 @@ from distill_lab.measure.cost import (
 from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
-from distill_lab.settings import Design, Regime
+from distill_lab.settings import AUGMENTING, Design, Regime
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
-OF_NUMBERS = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
-"""Keys of a regime that change inputs in ways that token ids do not bear."""
 STAND_IN = DataInfo("unknown", (3, 224, 224), 10, (), (), ())
 """For networks whose dataset is wrong: a shape for which none is too deep."""
 
@@ -94,10 +92,10 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
-        for key in OF_NUMBERS if info.vocabulary_size is not None else ():
+        for key in AUGMENTING if info.vocabulary_size is not None else ():
             value = getattr(regime, key)
             if value:
-                off = type(value)()
+                off = "false" if value is True else 0
                 yield f"{path}.{key}: must be {off} where inputs are token ids, got {value}."
 
 
@@ -114,12 +112,13 @@ def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInf
         given = " and ".join(f"{count:,}" for count in counts)
         yield (
             f"{key}: {name} has {weights.num_parameters:,} parameters for 1000 classes; "
-            f"the teacher on {info.name} has {given}."
+            f"the teacher on {info.name} has {given}. Choose the architecture that they are named "
+            "after and data of 1000 classes."
         )
     if (info.mean, info.std) != (weights.mean, weights.std):
         yield (
             f"{key}: {name} reads inputs normalised by mean {weights.mean} and std {weights.std}; "
-            f"those of {info.name} are {info.mean} and {info.std}."
+            f"those of {info.name} are {info.mean} and {info.std}. Set data.mean and data.std."
         )
 
 

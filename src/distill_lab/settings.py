@@ -24,6 +24,10 @@ def _fraction(name: str, value: float | None) -> None:
     _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
 
 
+AUGMENTING = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
+"""Keys of a regime under which a sample's inputs differ from epoch to epoch."""
+
+
 @dataclass(frozen=True)
 class Regime:
     """How a network is trained (stages 1 and 5)."""

@@ -223,7 +223,8 @@ class _Flow:
     def _verify(self, handoff: Any, origin: str) -> None:
         """Check what a hand-off points at; a stage with anything lost or altered is done again."""
         kept = handoff.kept if isinstance(handoff, TeacherChoice) else [handoff]
-        for weights in (item.weights for item in kept if hasattr(item, "weights")):
+        pointed = [getattr(item, name, None) for item in kept for name in ("weights", "initial")]
+        for weights in filter(None, pointed):
             self.store.verify(weights.run_id, weights.path, weights.sha256)
         if isinstance(handoff, Report):
             self.store.fetch(origin, "report.html")
@@ -282,7 +283,9 @@ def identity(handoff: Any) -> Any:
     if isinstance(handoff, TrainedStudent):
         return handoff.weights.sha256
     if isinstance(handoff, StudentDesign):
-        return [to_plain(handoff.architecture), [[p.student, p.teacher] for p in handoff.pairs]]
+        first = handoff.initial and handoff.initial.sha256
+        pairs = [[p.student, p.teacher] for p in handoff.pairs]
+        return [to_plain(handoff.architecture), pairs, first]
     if isinstance(handoff, ConnectedLoss):
         return handoff.pairs
     return None

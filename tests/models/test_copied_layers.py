@@ -14,12 +14,12 @@ IDS = torch.tensor([[4, 7, 9, 49, 3, 0], [8, 49, 1, 2, 3, 5]])
 
 
 def bert(num_layers, kind=Bert, mask_id=49, num_classes=50, **changes):
-    knobs = SIZES | {"num_layers": num_layers, "mask_id": mask_id} | changes
-    return kind(**TEXT, num_classes=num_classes, **knobs).eval()
+    given = TEXT | {"mask_id": mask_id, "num_classes": num_classes}
+    return kind(**given, **(SIZES | {"num_layers": num_layers} | changes)).eval()
 
 
-def vit(depth, dim=8):
-    knobs = {"patch_size": 4, "dim": dim, "depth": depth, "num_heads": 2, "mlp_ratio": 2.0}
+def vit(depth, dim=8, num_heads=2):
+    knobs = {"patch_size": 4, "dim": dim, "depth": depth, "num_heads": num_heads, "mlp_ratio": 2.0}
     return ViT(
         input_shape=(1, 8, 8), num_classes=3, dropout=0.0, distillation_token=False, **knobs
     ).eval()
@@ -96,7 +96,13 @@ def test_layers_of_another_width_are_refused_by_name():
 
 def test_layers_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="the teacher's layer 0 has none"):
-        copied(vit(1, dim=12), bert(2), [0])
+        copied(vit(1, dim=12, num_heads=3), bert(2), [0])
+
+
+def test_layers_that_divide_their_width_in_another_way_are_refused():
+    said = r"^copy_layers: the student has 4 heads, the teacher 2\. Set student\.num_heads=2\.$"
+    with pytest.raises(ValueError, match=said):
+        copied(vit(1, num_heads=4), vit(2), [0])
 
 
 def test_a_network_without_layers_is_refused():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from distill_lab.errors import RunError
 from distill_lab.papers.paper import Paper, Row
 from distill_lab.papers.results import (
     Results,
@@ -112,7 +113,7 @@ def test_rows_that_were_not_asked_for_stay_as_they_were(tmp_path):
         ("b", 2.0, "new"),
         ("c", 2.0, "new"),
     ]
-    assert [one.name for one in tmp_path.iterdir()] == ["results.json"]
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
@@ -134,9 +135,9 @@ def test_a_smaller_scale_does_not_write_over_the_full_one():
 def test_the_board_puts_the_papers_number_beside_ours_and_links_each_value_to_its_run():
     asked = [row(), row(name="more", mark="M"), row(name="new"), row(name="claim", **CLAIM)]
     rows = [
-        measured(row(), "full", [70.0, 80.0], ["run_a", "run_b"]),
-        measured(row(name="more", mark="M"), "full", [90.5], ["run_c"]),
-        measured(row(name="claim", **CLAIM), "full", [-7.0, -8.0], ["d", "e"], minus_runs=["f"]),
+        measured(row(), "full", [70.0, 80.0], ["run_a", "run_b"], seeds=[0, 1]),
+        measured(row(name="more", mark="M"), "full", [90.5], ["run_c"], seeds=[0]),
+        measured(row(name="claim", **CLAIM), "full", [-7.0, -8.0], ["d", "e"], seeds=[0, 1]),
     ]
     lines = board(asked, Results("", "", {}, rows), lambda run: f"http://here/{run}")
     shown = [(line["paper"], line["ours"], line["verdict"]) for line in lines]
@@ -149,3 +150,20 @@ def test_the_board_puts_the_papers_number_beside_ours_and_links_each_value_to_it
     text = tables.markdown(lines)
     assert "[70](http://here/run_a) | [80](http://here/run_b)" in text
     assert "[90.5](http://here/run_c)" in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": [{"name": "a"}]}'])
+def test_results_that_cannot_be_read_are_named_with_what_to_do(tmp_path, text):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"results\.json cannot be read .*delete it to measure anew"):
+        read(path)
+
+
+def test_values_stand_under_their_own_seeds_and_are_held_against_the_number_of_today():
+    ours = measured(row(), "full", [90.0], ["run"], seeds=[1])  # the run of seed 0 failed
+    assert ours.verdict == "missed"
+    results = Results("a command", "a commit", {}, [ours])
+    [line] = board([row(paper=90.0, seeds=[0, 1])], results, lambda run: f"to {run}")
+    assert (line["verdict"], line["seed 1"]) == ("reached", tables.Link("90", "to run"))
+    assert "seed 0" not in line

@@ -89,7 +89,8 @@ def test_a_later_job_does_not_ask_the_same_weights_about_the_test_split_again(
 
 def test_what_was_asked_long_ago_is_forgotten(context, net_of, monkeypatch):
     monkeypatch.setattr("distill_lab.stages.context._remembered", {})
-    monkeypatch.setattr("distill_lab.stages.context.REMEMBERED", 2)
+    size = 3 * 4 * len(context.splits.test.targets)  # of logits of three classes
+    monkeypatch.setattr("distill_lab.stages.context.REMEMBERED_BYTES", 2 * size)
     architecture = Component("a.Net", {})
     first, second, third = (
         SimpleNamespace(architecture=architecture, weights=Weights("run", "path", f"hash {n}"))

@@ -17,7 +17,8 @@ from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
 
 MISSING = "???"
-SUPPLIED = ("input_shape", "num_classes", "vocabulary_size")  # given to a network by the data
+SUPPLIED = ("input_shape", "num_classes", "vocabulary_size", "mask_id")
+"""Given to a network by the data."""
 NETWORKS = ("teacher", "student")
 SETTINGS = (
     "selection",

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
-from distill_lab.data.mnist import SOCKET_SECONDS, socket_timeout
+from distill_lab.data.network import SOCKET_SECONDS, socket_timeout
 from distill_lab.errors import DataError
 
 if TYPE_CHECKING:

@@ -84,6 +84,7 @@ class FakeText:
             mean=(),
             std=(),
             vocabulary_size=vocabulary_size,
+            mask_id=mask_id,
         )
 
     def load(self) -> Splits:

@@ -15,7 +15,7 @@ import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.fetch import NamedArrays, fetch
-from distill_lab.data.mnist import SOCKET_SECONDS
+from distill_lab.data.network import SOCKET_SECONDS
 from distill_lab.data.wheel import LIMIT_SECONDS
 from distill_lab.errors import DataError
 

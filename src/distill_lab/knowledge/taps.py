@@ -64,10 +64,15 @@ def _is_module(net: nn.Module, path: str) -> bool:
 
 
 def classifier_of(net: nn.Module) -> nn.Linear | None:
-    """Return the layer that gives the logits: `net.classifier`, or else the last linear one."""
+    """Return the layer that gives the logits: `net.classifier`, or else the last linear one.
+
+    None where there is none, or where a network says so by a `classifier` of None.
+    """
     named = getattr(net, "classifier", None)
     if isinstance(named, nn.Linear):
         return named
+    if named is None and hasattr(net, "classifier"):
+        return None
     linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
     return linear[-1] if linear else None
 

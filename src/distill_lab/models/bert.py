@@ -23,13 +23,13 @@ class Bert(nn.Module):
         input_shape: (L,) of one input, token ids; 0 is padding.
         num_classes: K.
         vocabulary_size: number of token ids.
+        mask_id: None: the first token's hidden state is classified. Or the id of the one word of a
+            row that is masked: the logits say which it was, and K is the size of the vocabulary.
         num_layers: of the encoder, >= 1.
         width: of the hidden states, a multiple of `num_heads`.
         num_heads: of each attention, >= 1.
         feed_forward: width inside the feed-forward layers, >= 1.
         dropout: of hidden states and of attention, in [0, 1).
-        mask_id: None: the first token's hidden state is classified. Or the id of the one word of a
-            row that is masked: the logits say which it was, and K is the size of the vocabulary.
 
     Raises:
         ValueError: a knob is out of range.
@@ -41,17 +41,16 @@ class Bert(nn.Module):
         input_shape: tuple[int, ...],
         num_classes: int,
         vocabulary_size: int | None,
+        mask_id: int | None,
         num_layers: int,
         width: int,
         num_heads: int,
         feed_forward: int,
         dropout: float,
-        mask_id: int | None,
     ) -> None:
         super().__init__()
         vocabulary = require_tokens(input_shape, vocabulary_size, POSITIONS)
         _require_sizes(num_layers, width, num_heads, feed_forward, dropout)
-        _require_mask(mask_id, vocabulary, num_classes)
         from transformers import BertConfig, BertModel  # takes seconds
 
         config = BertConfig(
@@ -69,9 +68,11 @@ class Bert(nn.Module):
         self.mask_id = mask_id
         if mask_id is None:
             self.dropout = nn.Dropout(dropout)
-            self.classifier = nn.Linear(width, num_classes)
+            self.classifier: nn.Linear | None = nn.Linear(width, num_classes)
         else:
+            self.classifier = None
             self.word_head = WordHead(width, vocabulary)
+        self.num_heads = num_heads
         self.layers_at = "encoder.encoder.layer"
         pooler = ["encoder.pooler"] if mask_id is None else []
         self.taps = [*(f"{self.layers_at}.{number}" for number in range(num_layers)), *pooler]
@@ -82,6 +83,7 @@ class Bert(nn.Module):
         if self.mask_id is not None:
             hidden = at_mask(said.last_hidden_state, inputs, self.mask_id)
             return self.word_head(hidden, self.encoder.embeddings.word_embeddings.weight)
+        assert self.classifier is not None  # without a mask
         logits: Tensor = self.classifier(self.dropout(said.pooler_output))
         return logits
 
@@ -96,12 +98,13 @@ class DistilBert(nn.Module):
         input_shape: (L,) of one input, token ids; 0 is padding.
         num_classes: K.
         vocabulary_size: number of token ids.
+        mask_id: None: the first token's hidden state is classified. Or the id of the one word of a
+            row that is masked: the logits say which it was, and K is the size of the vocabulary.
         num_layers: of the encoder, >= 1.
         width: of the hidden states, a multiple of `num_heads`.
         num_heads: of each attention, >= 1.
         feed_forward: width inside the feed-forward layers, >= 1.
         dropout: of hidden states and of attention, in [0, 1).
-        mask_id: as of `Bert`.
 
     Raises:
         ValueError: a knob is out of range.
@@ -125,17 +128,16 @@ class DistilBert(nn.Module):
         input_shape: tuple[int, ...],
         num_classes: int,
         vocabulary_size: int | None,
+        mask_id: int | None,
         num_layers: int,
         width: int,
         num_heads: int,
         feed_forward: int,
         dropout: float,
-        mask_id: int | None,
     ) -> None:
         super().__init__()
         vocabulary = require_tokens(input_shape, vocabulary_size, POSITIONS)
         _require_sizes(num_layers, width, num_heads, feed_forward, dropout)
-        _require_mask(mask_id, vocabulary, num_classes)
         from transformers import DistilBertConfig, DistilBertModel  # takes seconds
 
         config = DistilBertConfig(
@@ -155,9 +157,11 @@ class DistilBert(nn.Module):
             self.pre_classifier = nn.Sequential(
                 nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout)
             )
-            self.classifier = nn.Linear(width, num_classes)
+            self.classifier: nn.Linear | None = nn.Linear(width, num_classes)
         else:
+            self.classifier = None
             self.word_head = WordHead(width, vocabulary)
+        self.num_heads = num_heads
         self.layers_at = "encoder.transformer.layer"
         layers = [f"{self.layers_at}.{number}" for number in range(num_layers)]
         self.taps = [*layers, "pre_classifier"] if mask_id is None else layers
@@ -169,6 +173,7 @@ class DistilBert(nn.Module):
         if self.mask_id is not None:
             words = self.encoder.embeddings.word_embeddings.weight
             return self.word_head(at_mask(hidden, inputs, self.mask_id), words)
+        assert self.classifier is not None  # without a mask
         logits: Tensor = self.classifier(self.pre_classifier(hidden[:, 0]))
         return logits
 
@@ -195,7 +200,7 @@ class WordHead(nn.Module):
 def at_mask(hidden: Tensor, ids: Tensor, mask_id: int) -> Tensor:
     """Return the hidden state (B, D) of (B, L, D) at the masked word; the first where none is."""
     place = (ids == mask_id).int().argmax(dim=1)
-    return hidden[torch.arange(len(ids), device=ids.device), place]
+    return hidden[torch.arange(ids.shape[0], device=ids.device), place]
 
 
 def padding_mask(ids: Tensor, encoder: nn.Module) -> Tensor:
@@ -218,15 +223,3 @@ def _require_sizes(
     require("width", width, f"a multiple of num_heads, {num_heads}", multiple)
     require("feed_forward", feed_forward, ">= 1", feed_forward >= 1)
     require_dropout("dropout", dropout)
-
-
-def _require_mask(mask_id: int | None, vocabulary_size: int, num_classes: int) -> None:
-    if mask_id is None:
-        return
-    last = vocabulary_size - 1
-    require("mask_id", mask_id, f"null or in [1, {last}]", 1 <= mask_id <= last)
-    if num_classes != vocabulary_size:
-        raise ValueError(
-            f"mask_id: must be null where rows are classified, got {mask_id}; the data has "
-            f"{num_classes} classes and {vocabulary_size} words."
-        )

@@ -13,8 +13,9 @@ def copied(student: nn.Module, teacher: nn.Module, layers: Sequence[int]) -> dic
     """Return the student's state with its layer n as the teacher's layer `layers[n]`.
 
     What is outside of the layers (embeddings, heads) is the teacher's where name and shape are the
-    same, and stays where not. A network tells by `layers_at` the path of its list of layers, and by
-    `layer_names`, if it needs to, what BERT calls their parts.
+    same, and stays where not. A network tells by `layers_at` the path of its list of layers, by
+    `num_heads` how they divide their width, and by `layer_names`, if it needs to, what BERT calls
+    their parts.
 
     Source: Sanh et al. 2019 (DistilBERT), arXiv:1910.01108, section 3.
 
@@ -25,12 +26,17 @@ def copied(student: nn.Module, teacher: nn.Module, layers: Sequence[int]) -> dic
 
     Raises:
         ValueError: a network has no such layers, a number is not the teacher's, or the layers are
-            of another shape.
+            of another shape or number of heads.
     """
     ours, theirs = _layers(student, "student"), _layers(teacher, "teacher")
     each = f"a number in [0, {len(theirs) - 1}] for each of the student's {len(ours)} layers"
     sound = len(layers) == len(ours) and all(0 <= n < len(theirs) for n in layers)
     require("copy_layers", list(layers), each, sound)
+    if student.num_heads != teacher.num_heads:
+        raise ValueError(
+            f"copy_layers: the student has {student.num_heads} heads, the teacher "
+            f"{teacher.num_heads}. Set student.num_heads={teacher.num_heads}."
+        )
     state, source = student.state_dict(), teacher.state_dict()
     inside = f"{student.layers_at}."
     for name, value in state.items():

@@ -70,7 +70,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=_EPSILON)
         self.classifier = nn.Linear(dim, num_classes)
         self.distillation_head = nn.Linear(dim, num_classes) if distillation_token else None
-        self.layers_at = "blocks"
+        self.layers_at, self.num_heads = "blocks", num_heads
         self.taps = [f"blocks.{number}" for number in range(depth)]
         _initialise(self)
 

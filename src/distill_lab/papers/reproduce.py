@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
-from distill_lab.errors import ConfigError, DistillLabError, RunError, nearest
+from distill_lab.errors import ConfigError, DistillLabError, RunError, nearest, without_secret
 from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_name
 from distill_lab.papers.grid import each_line_and_column
 from distill_lab.papers.paper import Job, Paper, Row, Scale, papers, read_paper
-from distill_lab.papers.results import Measured, Results, keep, measured, path_of
+from distill_lab.papers.results import Measured, Results, keep, measured, path_of, read
 from distill_lab.papers.scoreboard import Line, board
 from distill_lab.report import tables
 from distill_lab.report.html import Section, page
@@ -41,13 +41,15 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
     scale, rows = paper.scales[scale_name], paper.named(only)
     jobs = checked_jobs(paper.name, rows, scale, overrides)
     words = [paper.name, "--scale", scale_name, *(["--only", only] if only != "*" else [])]
-    command = shlex.join(["distill-lab", "reproduce", *words, *overrides])
+    command = without_secret(shlex.join(["distill-lab", "reproduce", *words, *overrides]))
 
     from distill_lab.tracking.store import Store
 
     tracking = next(iter(jobs.values())).tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     made, path = _Made(rows, scale, list(overrides)), path_of(paper, scale_name)
+    if path.is_file():
+        read(path)  # what cannot be read is told of before hours of work
     tags = {"kind": "paper", "paper": paper.name, "scale": scale_name, **environment()}
     with store.start(f"{paper.name}, {scale_name}", tags) as run:
         for number, (job, parts) in enumerate(jobs.items()):
@@ -150,13 +152,14 @@ class _Made:
         return ended.issuperset(_jobs(row, self.scale, self.overrides))
 
     def _row(self, row: Row, commit: str) -> Measured:
-        values, runs = [], []
+        values, runs, seeds = [], [], []
         for seed in row.seeds:
             sources = [((*job, *self.overrides), m) for job, m in row.sources(self.scale, seed)]
             if all(job in self.found for job, _ in sources):
                 first, *other = [self._metric(row, job, metric) for job, metric in sources]
                 values.append(round(row.multiply * (first - sum(other)), 6))
                 runs.append([self.found[job][0] for job, _ in sources])
+                seeds.append(seed)
         jobs = _jobs(row, self.scale, self.overrides)
         return measured(
             row,
@@ -165,6 +168,7 @@ class _Made:
             [first for first, *_ in runs],
             minus_runs=[other for _, *others in runs for other in others],
             error=" ".join(dict.fromkeys(self.errors[job] for job in jobs if job in self.errors)),
+            seeds=seeds,
             commit=commit,
         )
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from filelock import FileLock
+
+from distill_lab.errors import RunError
 from distill_lab.papers.paper import Paper, Row
 
 REACHED, MISSED, NO_TARGET, NOT_RUN = "reached", "missed", "no target", "not run"
@@ -30,6 +33,7 @@ class Measured:
             confirmed | inconclusive | no claim | not run.
         scale: kind of the runs, see `paper.Scale`.
         runs: MLflow run of each value; of a claim the first of its two.
+        seeds: of each value; one whose run failed is missing.
         error: why a run could not be finished.
         interval: of the mean of a claim, where the difference lies with `CONFIDENCE`; by Student's
             t, for seeds that differ as if by normal noise.
@@ -50,6 +54,7 @@ class Measured:
     error: str = ""
     interval: tuple[float, float] | None = None
     minus_runs: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
     commit: str = ""
 
 
@@ -124,13 +129,23 @@ def path_of(paper: Paper, scale: str) -> Path:
 
 
 def read(path: Path) -> Results:
-    """Read what `keep` wrote."""
-    given = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        Measured(**row | {"interval": row["interval"] and tuple(row["interval"])})
-        for row in given.pop("rows")
-    ]
-    return Results(**given, rows=rows)
+    """Read what `keep` wrote.
+
+    Raises:
+        RunError: it is not that.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            Measured(**row | {"interval": row["interval"] and tuple(row["interval"])})
+            for row in given.pop("rows")
+        ]
+        return Results(**given, rows=rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Put it back as it was "
+            "committed, or delete it to measure anew."
+        ) from error
 
 
 def keep(path: Path, paper: Paper, new: Results) -> None:
@@ -138,9 +153,11 @@ def keep(path: Path, paper: Paper, new: Results) -> None:
 
     Rows of other numbers that lie there stay, in the order of the paper.
     """
-    old = read(path).rows if path.is_file() else []
-    found = {row.name: row for row in (*old, *new.rows)}
-    rows = [found[row.name] for row in paper.rows if row.name in found]
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(replace(new, rows=rows)), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with FileLock(path.with_suffix(".lock")):
+        old = read(path).rows if path.is_file() else []
+        found = {row.name: row for row in (*old, *new.rows)}
+        rows = [found[row.name] for row in paper.rows if row.name in found]
+        text = json.dumps(asdict(replace(new, rows=rows)), indent=1) + "\n"
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from distill_lab.papers.paper import Row, papers, read_paper
-from distill_lab.papers.results import Measured, Results, path_of, read
+from distill_lab.papers.results import Measured, Results, measured, path_of, read
 from distill_lab.report import tables
 from distill_lab.report.tables import Link
 
@@ -32,17 +32,22 @@ def board(
             "unit": row.unit,
             "paper": tables.format_value(row.paper) + " (from memory)" * (row.mark == "M"),
             "ours": "" if ours is None else spread(ours),
-            "verdict": "not run" if ours is None else ours.verdict,
+            "verdict": "not run" if ours is None else judged(row, ours),
             "scale": "" if ours is None else ours.scale,
         }
         if address is not None and ours is not None:
-            seeds = zip(row.seeds, ours.ours, ours.runs, strict=False)
+            seeds = zip(ours.seeds, ours.ours, ours.runs, strict=True)
             line |= {
                 f"seed {seed}": Link(tables.format_value(value), address(run))
                 for seed, value, run in seeds
             }
         lines.append(line)
     return lines
+
+
+def judged(row: Row, ours: Measured) -> str:
+    """Hold what was measured against the number that the paper's file has now."""
+    return measured(row, ours.scale, ours.ours, ours.runs).verdict
 
 
 def spread(ours: Measured) -> str:
@@ -73,12 +78,13 @@ def all_papers() -> str:
             path = path_of(paper, scale)
             if path.is_file():
                 found = read(path)
-                done = {row.name for row in found.rows}
-                rows = [row for row in paper.rows if row.name in done]
+                commits = {row.name: row.commit[:8] for row in found.rows}
+                rows = [row for row in paper.rows if row.name in commits]
                 lines = [
-                    {k: v for k, v in line.items() if k != "what"} for line in board(rows, found)
+                    {k: v for k, v in line.items() if k != "what"} | {"commit": commits[row.name]}
+                    for row, line in zip(rows, board(rows, found), strict=True)
                 ]
-                head = f"{name}: {paper.title}\n{found.command}, commit {found.commit}"
+                head = f"{name}: {paper.title}\n{found.command}"
                 left = len(paper.rows) - len(rows)
                 tail = f"\n\n{left} of {len(paper.rows)} rows were not run." if left else ""
                 texts.append(f"{head}\n\n{tables.text(lines)}{tail}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.knowledge.taps import tap_shapes
 from distill_lab.losses.objective import Objective
+from distill_lab.settings import AUGMENTING
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, ConnectedLoss, TeacherChoice
 from distill_lab.training.connect import made_terms, with_pairs
@@ -24,8 +26,6 @@ from distill_lab.training.teacher import Teacher
 
 CODE = ("distill_lab.data.module", "distill_lab.training.mixing", "distill_lab.training.teacher")
 """Modules that decide what a teacher is asked and how it is run."""
-DRAWN = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
-"""Keys of the regime under which a sample's inputs differ from epoch to epoch."""
 PARTNERS = ("leave_out_classes", "num_samples")
 """Keys of the regime that decide which samples one can be mixed with."""
 ROUNDING_HARDWARE = ("precision", "channels_last", "compile")
@@ -69,7 +69,7 @@ def open_caches(
 def _open(context: Context, candidate: Candidate, features: Shapes) -> AnswerCache:
     settings, info = context.parts.cache, context.info
     inputs = context.splits.train.inputs
-    drawn = {key: getattr(context.parts.regime, key) for key in DRAWN}
+    drawn = {key: getattr(context.parts.regime, key) for key in AUGMENTING}
     drawn["crop"] = not isinstance(inputs, Tensor) and inputs.varies
     changing = any(drawn.values())
     partners = {key: getattr(context.parts.regime, key) for key in PARTNERS}
@@ -92,11 +92,11 @@ def _about(
         "architecture": [architecture.target, architecture.args],
         "taps": taps,  # where they are, batch norm is not folded
         "code": source_hash([*CODE, *made_by]),
-        "data": [context.data_checksum, info.mean, info.std],
+        "data": [context.data_checksum, info.decisive],
         "inputs": {**drawn, "seed": parts.seed} if drawn else {},
         "batch_size": parts.regime.batch_size,
         "hardware": [numeric, device_name(parts.hardware), torch.get_num_threads()],
-        "torch": torch.__version__,
+        "torch": [torch.__version__, version("transformers")],
     }
 
 

@@ -86,7 +86,7 @@ def _fingerprints(context: Context, point: Point) -> dict[str, str]:
         "candidate",
         [point.architecture.target, point.architecture.args, point.seed, *how],
         numeric(parts.hardware),
-        [context.data_checksum, info.mean, info.std],
+        [context.data_checksum, info.decisive],
     )
     network = point.architecture.target.rpartition(".")[0]
     code = source_hash([__name__, network, *targets(regime), *targets(parts.config["data"])])

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from distill_lab.tracking.store import Store
 
 NUM_BINS = 15  # of the ECE on the validation split; Guo et al. 2017
-REMEMBERED = 8  # networks whose answers about a test split are kept in memory
+REMEMBERED_BYTES = 2**27
+"""Of answers about test splits that are kept in memory: 300 networks with 10 classes on 10,000."""
 _remembered: dict[str, Tensor] = {}
 """Logits (N, K) by what decides them, the longest unused first."""
 
@@ -112,7 +113,7 @@ class Context:
             trained.weights.sha256,
             [trained.architecture.target, trained.architecture.args],
             self.data_checksum,
-            [*self.info.mean, *self.info.std],
+            self.info.decisive,
             [str(device_of(self.parts.hardware)), str(memory_format(self.parts.hardware))],
             torch.get_num_threads(),
         )
@@ -120,7 +121,7 @@ class Context:
         if logits is None:
             logits = self.predict(net, self.splits.test)
         _remembered[key] = logits
-        while len(_remembered) > REMEMBERED:
+        while sum(said.nbytes for said in _remembered.values()) > REMEMBERED_BYTES:
             del _remembered[next(iter(_remembered))]
         return logits
 

@@ -6,7 +6,9 @@ Or take the student of an earlier run, or published weights, as the teacher.
 from __future__ import annotations
 
 from dataclasses import replace
+from http.client import HTTPException
 
+from distill_lab.data.network import SOCKET_SECONDS, socket_timeout
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
@@ -95,8 +97,9 @@ def _loaded(context: Context, name: str) -> Candidate:
     (architecture,) = context.parts.teachers
     net = context.new_network(architecture, seed=0)
     try:
-        net.load_state_dict(published(name).state_dict())
-    except (OSError, RuntimeError) as error:  # no connection, an altered file, other layers
+        with socket_timeout(SOCKET_SECONDS):
+            net.load_state_dict(published(name).state_dict())
+    except (OSError, RuntimeError, HTTPException) as error:  # no answer, altered, other layers
         what = " ".join(str(error).split())
         raise RunError(f"selection.weights: {name} could not be loaded: {what}") from error
     net.eval()
