@@ -105,6 +105,18 @@ def test_every_line_and_every_column_is_among_the_few(rows):
             {"lines": {"kd": {"paper": [1, 2], "overrides_in": {"smal": []}}}},
             "kd.overrides_in: there is no column 'smal'. Did you mean 'small'?",
         ),
+        (
+            {"lines": {"kd": {"paper": [1, 2], "overrides_in": None}}},
+            "kd.overrides_in must be a mapping, got None.",
+        ),
+        (
+            {"lines": {"kd": {"paper": [1, 2], "overrides": None}}},
+            "kd.overrides must be a list of overrides such as [seed=1], got None.",
+        ),
+        (
+            {"columns": {"big": "teacher.depth=2", "small": []}},
+            "columns.big must be a list of overrides such as [seed=1], got 'teacher.depth=2'.",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_grid_is_named(rows, change, problem):

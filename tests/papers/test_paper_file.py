@@ -76,6 +76,10 @@ def test_a_paper_that_is_not_there_is_named_with_the_nearest(write):
         ({"paper": "74"}, "paper must be a number, got '74'."),
         ({"tolerance": None}, "tolerance must be a number, got None."),
         ({"seeds": []}, "seeds must name at least one."),
+        (
+            {"overrides": "data=fake"},
+            "overrides must be a list of overrides such as [seed=1], got 'data=fake'.",
+        ),
         ({"seeds": [0], "minus": []}, "seeds must name at least two."),
     ],
 )

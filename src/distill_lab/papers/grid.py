@@ -37,6 +37,8 @@ def problems(grid: Grid, where: str) -> list[str]:
         value = getattr(grid, key)
         if not isinstance(value, dict) or not value:
             return [f"{where}: {key} must be a mapping, got {value!r}."]
+    lists = {"shared.overrides": grid.shared.get("overrides", [])}
+    lists |= {f"columns.{name}": across for name, across in grid.columns.items()}
     found = []
     for name, line in grid.lines.items():
         numbers = line.get("paper") if isinstance(line, dict) else None
@@ -47,13 +49,28 @@ def problems(grid: Grid, where: str) -> list[str]:
                 f"{len(grid.columns)} columns, got {given}."
             )
             continue
+        within = line.get("overrides_in", {})
+        if not isinstance(within, dict):
+            found.append(f"{where}: {name}.overrides_in must be a mapping, got {within!r}.")
+            continue
+        lists[f"{name}.overrides"] = line.get("overrides", [])
+        lists |= {f"{name}.overrides_in.{column}": value for column, value in within.items()}
         found += [
             f"{where}: {name}.overrides_in: there is no column {column!r}."
             f"{nearest(column, grid.columns)}"
-            for column in line.get("overrides_in", {})
+            for column in within
             if column not in grid.columns
         ]
-    return found
+    return found + no_lists(lists, where)
+
+
+def no_lists(given: dict[str, Any], where: str) -> list[str]:
+    """Return a problem for each value that is no list of overrides."""
+    return [
+        f"{where}: {key} must be a list of overrides such as [seed=1], got {value!r}."
+        for key, value in given.items()
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value)
+    ]
 
 
 def rows_of(grid: Grid) -> list[dict[str, Any]]:

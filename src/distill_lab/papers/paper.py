@@ -11,7 +11,7 @@ import yaml
 
 from distill_lab.config.groups import EXPERIMENTS, ROOT
 from distill_lab.errors import ConfigError, nearest
-from distill_lab.papers.grid import Grid, rows_of
+from distill_lab.papers.grid import Grid, no_lists, rows_of
 from distill_lab.papers.grid import problems as grid_problems
 
 FILE = "paper.yaml"
@@ -152,6 +152,8 @@ def read_paper(name: str) -> Paper:
             key: _made(Scale, node, f"{where}: scales.{key}", found)
             for key, node in paper.scales.items()
         }
+        for key, scale in scales.items():
+            found += no_lists({"overrides": scale.overrides} if scale else {}, f"{where}: {key}")
         grids = [
             _made(Grid, node, f"{where}: grid {number}", found)
             for number, node in enumerate(paper.grids)
@@ -191,6 +193,7 @@ def _problems(where: str, rows: list[Row]) -> list[str]:
             found.append(f"{about}: mark must be V or M, got {row.mark!r}.")
         if row.better not in ("lower", "higher"):
             found.append(f"{about}: better must be lower or higher, got {row.better!r}.")
+        found += no_lists({"overrides": row.overrides, "minus": row.minus or []}, about)
         if len(row.seeds) < 1 + row.is_claim:
             found.append(f"{about}: seeds must name at least {'two' if row.is_claim else 'one'}.")
         for key in ("paper", "tolerance", "multiply"):
