@@ -250,7 +250,7 @@ def test_an_override_takes_the_place_of_an_experiments_own_sweep_of_the_key(work
 
 def test_groups_appear_once_per_place_and_only_losses_take_several():
     assert groups()["architecture@teacher"] == groups()["architecture@student"]
-    assert options("temperature") == ["constant", "cosine", "linear", "warmup"]
+    assert options("temperature") == ["constant", "cosine", "linear", "stop", "warmup"]
     assert [key for key in groups() if takes_several(key)] == ["loss"]
 
 

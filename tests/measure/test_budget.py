@@ -8,6 +8,7 @@ from distill_lab.settings import Design
 
 DESIGN = {
     "reuse_classifier": False,
+    "copy_layers": None,
     "max_parameters_fraction": "auto",
     "max_macs_fraction": None,
     "max_latency_ms": None,

@@ -94,8 +94,8 @@ def test_a_paper_is_reproduced_from_its_file_to_its_scoreboard(workdir, capsys):
     assert main(["scoreboard"]) == 0
     shown = capsys.readouterr().out
     assert "small: A small paper" in shown
-    ends = [line.split()[-2:] for line in shown.splitlines() if line.startswith(("easy", "hard"))]
-    assert ends == [["reached", "full"], ["missed", "full"]]
+    ends = [line.split()[-3:] for line in shown.splitlines() if line.startswith(("easy", "hard"))]
+    assert ends == [[verdict, "full", results["commit"][:8]] for verdict in ("reached", "missed")]
 
 
 @pytest.fixture

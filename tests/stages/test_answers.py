@@ -11,7 +11,7 @@ from distill_lab.losses.base import Needs
 from distill_lab.losses.ce import CE
 from distill_lab.losses.kd import KD
 from distill_lab.losses.objective import Objective
-from distill_lab.settings import Cache, Hardware, Regime
+from distill_lab.settings import AUGMENTING, Cache, Hardware, Regime
 from distill_lab.stages import answers
 from distill_lab.stages.answers import open_caches, usage
 from distill_lab.stages.context import Context
@@ -181,7 +181,7 @@ def test_every_key_of_the_regime_is_known_to_change_answers_or_not():
         "accumulate_batches",
     }
     names = {field.name for field in fields(Regime)}
-    assert names == of_the_student | {*answers.DRAWN, *answers.PARTNERS, "batch_size"}
+    assert names == of_the_student | {*AUGMENTING, *answers.PARTNERS, "batch_size"}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def connected(info, splits, net_of):
     weights = SimpleNamespace(run_id="", path="", sha256="")
     teacher = TeacherChoice([SimpleNamespace(architecture=net, weights=weights)], 1)
     context = Context(parts, splits, "checksum", mute, store)
-    return lambda: run(context, teacher, SimpleNamespace(architecture=net, pairs=PAIRS))
+    return lambda: run(
+        context, teacher, SimpleNamespace(architecture=net, pairs=PAIRS, initial=None)
+    )
 
 
 def test_the_dry_step_does_not_depend_on_what_was_drawn_before(connected):

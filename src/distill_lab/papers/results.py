@@ -110,7 +110,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     from scipy.stats import t
 
-    half = t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    quantile = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1))
+    half = quantile * stdev(values) / len(values) ** 0.5
     return round(mean(values) - half, 6), round(mean(values) + half, 6)
 
 
