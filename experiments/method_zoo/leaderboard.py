@@ -72,7 +72,10 @@ def chosen_multiplier(runs: Sequence[Run]) -> float | None:
     if not done:
         return None
     best = max(done, key=lambda multiplier: done[multiplier])
-    return 1.0 if done[best] - done.get(1.0, 0.0) <= MARGIN else best
+    gain = round(
+        done[best] - done.get(1.0, 0.0), 6
+    )  # a tie of whole images is one, whatever rounds
+    return 1.0 if gain <= MARGIN else best
 
 
 def leaderboard(runs: Sequence[Run]) -> list[Row]:
