@@ -29,8 +29,8 @@ RATIOS = (
     ("ours_uncached", "torchdistill"),
     ("ours_filling", "ours_uncached"),
 )
-NUM_REPEATS = {"resnet": 6, "mlp": 12}
-"""Every loop comes as often in each place of the order; the MLP's epochs are short, so noisier."""
+NUM_REPEATS = 12
+"""Every loop comes as often in each place of the order."""
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -40,24 +40,27 @@ def measure(quick: bool) -> dict[str, Any]:
         quick: a few steps and two repeats, to see that everything runs.
     """
     install_peer()
-    repeats = {pair: _repeats(pair, 2 if quick else NUM_REPEATS[pair], quick) for pair in PAIRS}
+    repeats = {pair: _repeats(pair, 2 if quick else NUM_REPEATS, quick) for pair in PAIRS}
     return {pair: summary(answers) for pair, answers in repeats.items()}
 
 
 def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return medians, their ratios and everything behind them.
+    """Return medians, ratios and everything behind them.
+
+    A ratio is the median of the ratios within a repeat, not that of two medians: a processor whose
+    clock changes between repeats then changes both numbers of a ratio.
 
     Args:
         answers: loop -> what it said in each repeat.
     """
     speeds = {loop: [a["images_per_second"] for a in said] for loop, said in answers.items()}
-    medians = {loop: median(values) for loop, values in speeds.items()}
+    ratios = {name_of(a, b): _ratios(speeds[a], speeds[b]) for a, b in RATIOS}
     last = {loop: said[-1] for loop, said in answers.items()}
     return {
-        **medians,
-        "ratios": {name_of(a, b): medians[a] / medians[b] for a, b in RATIOS},
-        "ratio_ranges": {name_of(a, b): _range_of_ratio(speeds[a], speeds[b]) for a, b in RATIOS},
-        "ranges": {loop: [min(values), max(values)] for loop, values in speeds.items()},
+        **{loop: median(values) for loop, values in speeds.items()},
+        "ratios": {name: median(values) for name, values in ratios.items()},
+        "ratio_ranges": {name: _range(values) for name, values in ratios.items()},
+        "ranges": {loop: _range(values) for loop, values in speeds.items()},
         "repeats": speeds,
         "peak_memory_mib": {loop: answer["peak_memory_mib"] for loop, answer in last.items()},
         "cache_bytes": last["ours_cached"]["cache_bytes"],
@@ -75,10 +78,13 @@ def name_of(loop: str, other: str) -> str:
     return f"{loop.removeprefix('ours_')}_to_{other.removeprefix('ours_')}"
 
 
-def _range_of_ratio(above: list[float], below: list[float]) -> list[float]:
-    """Return the least and the largest ratio within one repeat."""
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    return [min(ratios), max(ratios)]
+def _ratios(above: list[float], below: list[float]) -> list[float]:
+    """Return the ratio within each repeat."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def _range(values: list[float]) -> list[float]:
+    return [min(values), max(values)]
 
 
 def _repeats(pair: str, num_repeats: int, quick: bool) -> dict[str, list[dict[str, Any]]]:
