@@ -54,7 +54,7 @@ def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         answers: loop -> what it said in each repeat.
     """
     speeds = {loop: [a["images_per_second"] for a in said] for loop, said in answers.items()}
-    ratios = {name_of(a, b): _ratios(speeds[a], speeds[b]) for a, b in RATIOS}
+    ratios = {name_of(a, b): ratios_of(speeds[a], speeds[b]) for a, b in RATIOS}
     last = {loop: said[-1] for loop, said in answers.items()}
     return {
         **{loop: median(values) for loop, values in speeds.items()},
@@ -78,7 +78,7 @@ def name_of(loop: str, other: str) -> str:
     return f"{loop.removeprefix('ours_')}_to_{other.removeprefix('ours_')}"
 
 
-def _ratios(above: list[float], below: list[float]) -> list[float]:
+def ratios_of(above: list[float], below: list[float]) -> list[float]:
     """Return the ratio within each repeat."""
     return [a / b for a, b in zip(above, below, strict=True)]
 

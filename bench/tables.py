@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from bench.layout import NUM_SAMPLES, imagenet
-from bench.pairs import LOOPS
+from bench.pairs import LOOPS, ratios_of
 
 LOOP_NAMES = {
     "bare_student": "bare loop, student only",
@@ -18,6 +19,7 @@ LOOP_NAMES = {
     "ours_cached": "distill-lab, cached",
     "torchdistill": "torchdistill 1.1.5",
 }
+COMPARED = ("bare_student", "bare_kd", "torchdistill")
 STARTUP_NAMES = {
     "help": "`distill-lab --help`",
     "mistyped_key": "config error: `regime.epoch=3`",
@@ -103,14 +105,13 @@ def _targets(results: dict[str, Any]) -> str:
 
 
 def _pair(pair: dict[str, Any]) -> str:
+    speeds = pair["repeats"]
     rows = [
         [
             LOOP_NAMES[loop],
             f"{pair[loop]:,.0f}",
             _range(pair["ranges"][loop], 0),
-            f"{pair[loop] / pair['bare_student']:.2f}",
-            f"{pair[loop] / pair['bare_kd']:.2f}",
-            f"{pair[loop] / pair['torchdistill']:.2f}",
+            *(f"{median(ratios_of(speeds[loop], speeds[other])):.2f}" for other in COMPARED),
             f"{pair['peak_memory_mib'][loop]:,.0f}",
         ]
         for loop in LOOPS
@@ -118,7 +119,8 @@ def _pair(pair: dict[str, Any]) -> str:
     header = ["loop", "images/s", "range", "of bare student", "of bare student and teacher"]
     shown = table([*header, "of torchdistill", "peak MiB"], rows)
     return (
-        f"{shown}\nMedian and range of {len(pair['repeats']['ours_cached'])} repeats. "
+        f"{shown}\nMedian and range of {len(speeds['ours_cached'])} repeats; the ratios are medians "
+        "of those within a repeat. "
         f"The cache of two epochs has {pair['cache_bytes']:,} bytes. torchdistill was "
         f"quickest with {pair['torchdistill_workers']} loader workers.\n"
     )
