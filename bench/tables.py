@@ -119,8 +119,8 @@ def _pair(pair: dict[str, Any]) -> str:
     header = ["loop", "images/s", "range", "of bare student", "of bare student and teacher"]
     shown = table([*header, "of torchdistill", "peak MiB"], rows)
     return (
-        f"{shown}\nMedian and range of {len(speeds['ours_cached'])} repeats; the ratios are medians "
-        "of those within a repeat. "
+        f"{shown}\nMedian and range of {len(speeds['ours_cached'])} repeats; ratios are medians of "
+        "those within a repeat. "
         f"The cache of two epochs has {pair['cache_bytes']:,} bytes. torchdistill was "
         f"quickest with {pair['torchdistill_workers']} loader workers.\n"
     )
