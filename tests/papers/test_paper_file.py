@@ -88,6 +88,23 @@ def test_what_is_wrong_with_a_row_is_named(write, change, problem):
     assert said("nothing") == [f"nothing/paper.yaml: row errors: {problem}"]
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kind": "whole"}, "kind must be full, reduced, synthetic, code-only, got 'whole'."),
+        ({"num_seeds": 0}, "num_seeds must be a whole number >= 1 or null, got 0."),
+        ({"num_seeds": True}, "num_seeds must be a whole number >= 1 or null, got True."),
+        (
+            {"overrides": "x=1"},
+            "overrides must be a list of overrides such as [seed=1], got 'x=1'.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_scale_is_named(write, change, problem):
+    write(PAPER | {"scales": {"full": {"kind": "full", "overrides": []} | change}})
+    assert said("nothing") == [f"nothing/paper.yaml: scales.full: {problem}"]
+
+
 def test_all_problems_are_told_at_once(write):
     rows = [{k: v for k, v in ROW.items() if k != "metric"}, ROW | {"x": 1}, "a line"]
     scale = {"full": {"kind": "full", "overides": []}}

@@ -135,6 +135,21 @@ def test_a_smaller_scale_makes_no_claim_and_leaves_the_full_results_alone(workdi
     ]
 
 
+def test_a_scale_may_run_fewer_seeds(workdir, pretend):
+    def run_job(parts, overrides, name):
+        metrics = {"test/errors": 7.0 + parts.seed, "test/accuracy": 0.5}
+        return SimpleNamespace(run_id=name, report=SimpleNamespace(metrics=metrics))
+
+    pretend(run_job)
+    scales = {"full": SMALL["scales"]["full"], "cpu": SMALL["scales"]["cpu"] | {"num_seeds": 1}}
+    assert go(workdir, SMALL | {"scales": scales}, "--scale", "cpu") == 0
+    easy, _ = rows_of(workdir / "experiments/small/results.cpu.json")
+    assert (easy["ours"], easy["seeds"]) == ([7.0], [0])
+    assert go(workdir, SMALL | {"scales": scales}) == 0
+    easy, _ = rows_of(workdir / "experiments/small/results.json")
+    assert easy["seeds"] == [0, 1]
+
+
 def test_of_a_part_of_the_rows_no_other_is_run_and_the_others_stay(workdir, pretend, capsys):
     seeds = []
 

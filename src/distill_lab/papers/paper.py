@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -15,6 +15,8 @@ from distill_lab.papers.grid import Grid, no_lists, rows_of
 from distill_lab.papers.grid import problems as grid_problems
 
 FILE = "paper.yaml"
+Kind = Literal["full", "reduced", "synthetic", "code-only"]
+KINDS = get_args(Kind)
 Job = tuple[str, ...]
 """Overrides of one run."""
 
@@ -26,10 +28,12 @@ class Scale:
     Attributes:
         kind: what its numbers may claim; "full" alone can be held against the paper's.
         overrides: of every run, after those of the row.
+        num_seeds: of a row that are run, its first; None: all.
     """
 
-    kind: Literal["full", "reduced", "synthetic", "code-only"]
+    kind: Kind
     overrides: list[str]
+    num_seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class Row:
     def is_claim(self) -> bool:
         """Whether it is a difference, of which the paper says on which side of zero it is."""
         return self.minus is not None or self.minus_metric is not None
+
+    def at(self, scale: Scale) -> Row:
+        """Return the row with the seeds that it has at a scale."""
+        return replace(self, seeds=self.seeds[: scale.num_seeds])
 
     def job(self, scale: Scale, seed: int) -> Job:
         """Return the overrides of one run."""
@@ -153,7 +161,7 @@ def read_paper(name: str) -> Paper:
             for key, node in paper.scales.items()
         }
         for key, scale in scales.items():
-            found += no_lists({"overrides": scale.overrides} if scale else {}, f"{where}: {key}")
+            found += _scale_problems(scale, f"{where}: scales.{key}") if scale else []
         grids = [
             _made(Grid, node, f"{where}: grid {number}", found)
             for number, node in enumerate(paper.grids)
@@ -183,6 +191,16 @@ def _made(kind: Any, node: Any, where: str, found: list[str]) -> Any:
     wrong += [f"{where}: {key} is missing." for key in needed if key not in node]
     found += wrong
     return None if wrong else kind(**node)
+
+
+def _scale_problems(scale: Scale, where: str) -> list[str]:
+    found = no_lists({"overrides": scale.overrides}, where)
+    if scale.kind not in KINDS:
+        found.append(f"{where}: kind must be {', '.join(KINDS)}, got {scale.kind!r}.")
+    number = scale.num_seeds
+    if number is not None and (type(number) is not int or number < 1):
+        found.append(f"{where}: num_seeds must be a whole number >= 1 or null, got {number!r}.")
+    return found
 
 
 def _problems(where: str, rows: list[Row]) -> list[str]:

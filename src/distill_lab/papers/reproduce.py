@@ -38,7 +38,8 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
     Raises:
         ConfigError: a run is asked for wrongly; nothing was started.
     """
-    scale, rows = paper.scales[scale_name], paper.named(only)
+    scale = paper.scales[scale_name]
+    rows = [row.at(scale) for row in paper.named(only)]
     jobs = checked_jobs(paper.name, rows, scale, overrides)
     words = [paper.name, "--scale", scale_name, *(["--only", only] if only != "*" else [])]
     command = without_secret(shlex.join(["distill-lab", "reproduce", *words, *overrides]))
