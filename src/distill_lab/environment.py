@@ -18,6 +18,8 @@ PACKAGES = (
     "mlflow",
     "numpy",
 )
+SOURCE = (":(top)", ":(top,exclude)experiments/*/results*.json")
+"""Git's path patterns of what a result may depend on: all files but results themselves."""
 
 
 @cache
@@ -25,7 +27,7 @@ def environment() -> dict[str, str]:
     """Return it as tags of a run."""
     versions = {f"version.{name}": metadata.version(name) for name in PACKAGES}
     commit = _git("rev-parse", "HEAD")
-    if commit and _git("status", "--porcelain", "--untracked-files=no"):
+    if commit and _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCE):
         commit += " with changes"
     return {
         "mlflow.user": getpass.getuser(),
