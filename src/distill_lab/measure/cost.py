@@ -104,12 +104,13 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
 @contextmanager
 def _unfused() -> Iterator[None]:
     """Let recurrent layers be products of matrices: oneDNN's own operator cannot be looked into."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    mkldnn: Any = torch.backends.mkldnn
+    before = mkldnn.enabled
+    mkldnn.enabled = False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        mkldnn.enabled = before
 
 
 def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple[float, float]:
