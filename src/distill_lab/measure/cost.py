@@ -156,7 +156,7 @@ def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: in
     """
     inputs = placeholder(net, input_shape, batch_size)
     meter = _ActivationMeter(inputs, weights=[*net.parameters(), *net.buffers()])
-    with _evaluating(net), _unfused(), torch.no_grad(), meter:
+    with _evaluating(net), torch.no_grad(), meter:
         net(inputs)
     return (size_bytes(net) + meter.peak_bytes) / _MIB
 
