@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +50,11 @@ def cnn(*channels, **changes):
     return Component("distill_lab.models.cnn.CNN", {"channels": list(channels)} | CNN | changes)
 
 
+def architecture(name):
+    knobs = yaml.safe_load((CONF / "architecture" / f"{name}.yaml").read_text())
+    return Component(knobs.pop("_target_"), knobs)
+
+
 def term(name, **args):
     classes = {"ce": "CE", "kd": "KD", "label_smoothing": "LabelSmoothing"}
     return Component(f"distill_lab.losses.{name}.{classes[name]}", args)
@@ -57,6 +62,10 @@ def term(name, **args):
 
 def design(**changes):
     return Design(**DESIGN | changes)
+
+
+def selection(**changes):
+    return SimpleNamespace(**{"weights": None, "pretrained": None} | changes)
 
 
 SOUND = {
@@ -100,7 +109,7 @@ def test_published_weights_are_held_against_the_teacher_and_its_inputs():
     resnet = Component("distill_lab.models.resnet.ResNet", {"depth": 18, "small_images": False})
     knobs = yaml.safe_load((CONF / "data" / "image_folder.yaml").read_text())
     images = Component(knobs.pop("_target_"), knobs)
-    fits = {"data": images, "teachers": (resnet,), "weights": name}
+    fits = {"data": images, "teachers": (resnet,), "selection": selection(weights=name)}
     assert problems(**fits) == []
     grey = Component(images.target, knobs | {"mean": [0.5], "std": [0.5], "num_classes": 10})
     assert problems(**fits | {"data": grey}) == [
@@ -111,8 +120,29 @@ def test_published_weights_are_held_against_the_teacher_and_its_inputs():
         "(0.229, 0.224, 0.225); those of imagenet are (0.5,) and (0.5,). Set data.mean and "
         "data.std.",
     ]
-    [problem] = problems(**fits | {"weights": "resnet18"})
+    [problem] = problems(**fits | {"selection": selection(weights="resnet18")})
     assert problem.startswith("selection.weights: torchvision has no weights 'resnet18'.")
+
+
+def test_a_pretrained_encoder_is_held_against_the_teacher():
+    knobs = yaml.safe_load((CONF / "data" / "reuters_r8.yaml").read_text())
+    texts = Component(knobs.pop("_target_"), knobs)
+    teachers, students = ((architecture(name),) for name in ("minilm", "bilstm"))
+    given = {
+        "data": texts,
+        "teachers": teachers,
+        "students": students,
+        "selection": selection(pretrained="all-MiniLM-L6-v2"),
+    }
+    assert problems(**given) == []
+    [problem] = problems(**given | {"teachers": (architecture("bert_tiny"),)})
+    assert problem.startswith("selection.pretrained: Bert has embeddings.LayerNorm.bias of shape")
+    assert problem.endswith("It is for architecture@teacher=minilm.")
+    [problem] = problems(**given | {"teachers": students})
+    assert problem.startswith("selection.pretrained: BiLSTM has no encoder")
+    words = Component(texts.target, knobs | {"num_words": 1000})
+    [problem] = problems(**given | {"data": words})
+    assert "embeddings.word_embeddings.weight of shape (1002, 384)" in problem
 
 
 def test_a_sound_run_has_no_problem():

@@ -55,6 +55,8 @@ SOUND = {
         "label_smoothing": 0.1,
         "from_run": "abc",
         "weights": None,
+        "pretrained": None,
+        "folder": "data_cache",
     },
     Knowledge: {"temperatures": [1.0, 4.0], "num_samples": 16, "student_epochs": 0},
     Design: {

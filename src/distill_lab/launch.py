@@ -33,6 +33,7 @@ NEED_TORCH = (
     "regime.leave_out_classes",
     "selection.regime.leave_out_classes",
     "selection.weights",
+    "selection.pretrained",
     "experiments",
 )
 
@@ -116,7 +117,7 @@ def deep_problems(
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
         settings_of(config["design"]) if sound("design") else None,
         {path: settings_of(node) for path, node in regimes.items() if sound(path)},
-        config["selection"]["weights"] if sound("selection") else None,
+        settings_of(config["selection"]) if sound("selection") else None,
         budget,
     )
 

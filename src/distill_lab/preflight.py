@@ -11,6 +11,8 @@ from torch import nn
 
 from distill_lab.config.ranges import out_of_range
 from distill_lab.contracts import Component, DataInfo, grid_labels
+from distill_lab.data.pretrained import ALL_MINILM
+from distill_lab.data.tokens import NUM_PIECES
 from distill_lab.losses.base import Loss
 from distill_lab.measure.budget import limits, nearest_miss
 from distill_lab.measure.cost import (
@@ -23,7 +25,8 @@ from distill_lab.measure.cost import (
 from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
-from distill_lab.settings import AUGMENTING, Design, Regime
+from distill_lab.models.start import minilm, start_encoder
+from distill_lab.settings import AUGMENTING, Design, Regime, Selection
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
@@ -38,7 +41,7 @@ def problems(
     loss: dict[str, Component],
     design: Design | None,
     regimes: dict[str, Regime],
-    weights: str | None = None,
+    selection: Selection | None = None,
     budget: bool = True,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
@@ -53,7 +56,7 @@ def problems(
         design: what the students become, and their budget; without it the losses are made, but
             not connected.
         regimes: dotted key -> how networks are trained.
-        weights: published ones of the teacher; None: it is trained.
+        selection: what teachers are or start from.
         budget: whether to hold the students against it.
 
     Returns:
@@ -65,8 +68,8 @@ def problems(
     student_nets, wrong_too = _networks("student", students, info)
     found += wrong + wrong_too
     found += [] if info is STAND_IN else _problems_of_regimes(regimes, info)
-    if weights is not None and teacher_nets and info is not STAND_IN:
-        found += _problems_of_weights(weights, teacher_nets, info)
+    if selection is not None and teacher_nets and info is not STAND_IN:
+        found += _problems_of_teachers(selection, teacher_nets, info)
     found += _problems_of_terms(loss)
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
@@ -97,6 +100,21 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             if value:
                 off = "false" if value is True else 0
                 yield f"{path}.{key}: must be {off} where inputs are token ids, got {value}."
+
+
+def _problems_of_teachers(
+    selection: Selection, teachers: Sequence[nn.Module], info: DataInfo
+) -> Iterator[str]:
+    if selection.weights is not None:
+        yield from _problems_of_weights(selection.weights, teachers, info)
+    if selection.pretrained == ALL_MINILM:  # what others are is known when they are loaded
+        with torch.device("meta"):
+            source = minilm(NUM_PIECES).state_dict()
+        for net in teachers:
+            try:
+                start_encoder(net, source)
+            except ValueError as error:
+                yield f"selection.pretrained: {error} It is for architecture@teacher=minilm."
 
 
 def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInfo) -> Iterator[str]:

@@ -112,7 +112,8 @@ class Selection:
     A candidate's score is its validation accuracy minus `ece_weight` times its ECE minus
     `cost_weight` times its MACs relative to the most expensive candidate. With `from_run`, the run
     of an earlier workflow, none is trained: the student that it distilled is the teacher. Nor is
-    one with `weights`, a name of torchvision's.
+    one with `weights`, a name of torchvision's. With `pretrained` the encoder of each starts from
+    published weights, which are kept in `folder`.
     """
 
     regime: Regime
@@ -123,6 +124,8 @@ class Selection:
     label_smoothing: float
     from_run: str | None
     weights: str | None
+    pretrained: str | None
+    folder: str
 
     def __post_init__(self) -> None:
         _require("seeds", self.seeds, "a list of different integers, not empty", bool(self.seeds))
@@ -132,6 +135,9 @@ class Selection:
         _require("label_smoothing", smoothing, "in [0, 1)", 0 <= smoothing < 1)
         only_one = self.from_run is None or self.weights is None
         _require("weights", self.weights, "null where from_run is given", only_one)
+        trained = self.from_run is None and self.weights is None
+        rule = "null where from_run or weights is given, as nothing is trained"
+        _require("pretrained", self.pretrained, rule, trained or self.pretrained is None)
         for name in ("ece_weight", "cost_weight"):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
 

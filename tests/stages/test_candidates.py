@@ -5,10 +5,14 @@ from __future__ import annotations
 from threading import Event, Thread
 from time import sleep
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from transformers import BertConfig, BertModel
 
 from distill_lab.config.check import build
 from distill_lab.config.compose import compose
+from distill_lab.errors import RunError
 from distill_lab.stages import candidates
 from distill_lab.stages.candidates import obtain, points
 from distill_lab.stages.context import Context
@@ -113,15 +117,15 @@ def test_what_another_process_is_at_is_left_for_last(stage, store, monkeypatch):
     asked = points(build(compose([*QUICK, TWO])))
     order, real = [], candidates._train
 
-    def noted(context, point, keys, place):
+    def noted(context, point, *others):
         order.append(point.label)
-        return real(context, point, keys, place)
+        return real(context, point, *others)
 
     monkeypatch.setattr(candidates, "_train", noted)
     others, real_keys = [], candidates._fingerprints
 
-    def first_is_taken(context, point):
-        keys = real_keys(context, point)
+    def first_is_taken(context, point, first):
+        keys = real_keys(context, point, first)
         if point == asked[0] and not others:
             others.append(Other(context.store.lock(keys["fingerprint"])))
         return keys
@@ -137,3 +141,34 @@ def test_smoothed_labels_make_another_teacher(stage):
     smoothed, names = stage("teacher.channels=[4, 8]", "selection.label_smoothing=0.2")
     assert len(names) == 1
     assert weights(smoothed) != weights(plain)
+
+
+TEXT = ["data=fake_text", "architecture@teacher=bert_tiny", "architecture@student=word_bag"]
+
+
+def test_an_encoder_starts_from_the_weights_of_a_checkpoint(stage, workdir):
+    config = BertConfig(
+        vocab_size=200,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=512,
+    )
+    BertModel(config).save_pretrained("first")
+    start = ["selection.pretrained=first", "selection.regime.lr=1e-12"]
+    (trained,), names = stage(*TEXT, *start)
+    assert len(names) == 1
+    found = load_file(workdir / "first/model.safetensors")
+    path = next(workdir.glob(f"mlartifacts/**/{trained.candidate.weights.path}"))
+    weights = load_file(path)
+    name = "encoder.layer.1.output.dense.weight"
+    assert np.allclose(weights[f"encoder.{name}"], found[name], atol=1e-6)
+    assert stage(*TEXT, *start)[1] == []
+    BertModel(config).save_pretrained("first")  # other weights under the same name
+    assert len(stage(*TEXT, *start)[1]) == 1
+
+
+def test_a_checkpoint_of_another_size_is_refused(stage, workdir):
+    BertModel(BertConfig(vocab_size=200, hidden_size=12, num_hidden_layers=1)).save_pretrained("a")
+    with pytest.raises(RunError, match=r"selection.pretrained: of a: Bert has embeddings"):
+        stage(*TEXT, "selection.pretrained=a")

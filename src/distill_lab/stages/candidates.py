@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 
+import numpy as np
+import torch
 from filelock import Timeout
+from torch import nn
 
 from distill_lab.contracts import Component, Parts, grid_labels
+from distill_lab.data.checksum import digest
+from distill_lab.data.pretrained import encoder_arrays
 from distill_lab.environment import environment
-from distill_lab.errors import RunError
+from distill_lab.errors import DataError, RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
+from distill_lab.models.start import start_encoder
+from distill_lab.settings import Selection
 from distill_lab.stages.context import NUM_BINS, Context
 from distill_lab.stages.handoffs import HANDOFF, Candidate, from_plain, to_plain
 from distill_lab.training.device import numeric
@@ -57,9 +65,10 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
         RunError: a training failed.
     """
     done: dict[int, Trained] = {}
+    first = _first_weights(context.parts.selection)
     for patience in (0.0, FOREVER):
         for number in (number for number in range(len(asked)) if number not in done):
-            keys = _fingerprints(context, asked[number])
+            keys = _fingerprints(context, asked[number], first)
             lock = context.store.lock(keys["fingerprint"])
             try:
                 lock.acquire(timeout=patience)
@@ -68,7 +77,7 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
             try:
                 place = f"{number + 1}/{len(asked)}"
                 known = _known(context, asked[number], keys)
-                done[number] = known or _train(context, asked[number], keys, place)
+                done[number] = known or _train(context, asked[number], keys, place, first)
             finally:
                 lock.release()
     return [
@@ -77,7 +86,17 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
     ]
 
 
-def _fingerprints(context: Context, point: Point) -> dict[str, str]:
+def _first_weights(selection: Selection) -> dict[str, np.ndarray]:
+    """Return the weights that the encoders start from; none where they start from random ones."""
+    if selection.pretrained is None:
+        return {}
+    try:
+        return encoder_arrays(selection.pretrained, Path(selection.folder))
+    except DataError as error:
+        raise RunError(str(error)) from error
+
+
+def _fingerprints(context: Context, point: Point, first: dict[str, np.ndarray]) -> dict[str, str]:
     """Return hashes of all that can change the candidate: with the code it reaches, and without."""
     parts, info = context.parts, context.info
     regime = parts.config["selection"]["regime"]
@@ -85,6 +104,7 @@ def _fingerprints(context: Context, point: Point) -> dict[str, str]:
     about = (
         "candidate",
         [point.architecture.target, point.architecture.args, point.seed, *how],
+        digest(first),
         numeric(parts.hardware),
         [context.data_checksum, info.decisive],
     )
@@ -112,10 +132,20 @@ def _known(context: Context, point: Point, keys: dict[str, str]) -> Trained | No
     return known
 
 
-def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> Trained:
+def _train(
+    context: Context,
+    point: Point,
+    keys: dict[str, str],
+    place: str,
+    first: dict[str, np.ndarray],
+) -> Trained:
     parts, info = context.parts, context.info
     smoothing = parts.selection.label_smoothing
-    how = {"regime": parts.config["selection"]["regime"], "label_smoothing": smoothing}
+    how = {
+        "regime": parts.config["selection"]["regime"],
+        "label_smoothing": smoothing,
+        "pretrained": parts.selection.pretrained,
+    }
     name = f"candidate {point.label}, seed {point.seed}"
     about = {
         "kind": "candidate",
@@ -129,6 +159,8 @@ def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> 
         run.log_params({"architecture": to_plain(point.architecture), "selection": how})
         inside = replace(context, run=run)
         net = inside.new_network(point.architecture, point.seed)
+        if first:
+            _start(net, first, parts.selection)
         regime = parts.selection.regime
         trainee = Supervised(net, regime, info.num_classes, point.seed, smoothing)
         fitted = inside.fit(trainee, point.seed, f"teacher {place} {point.label}")
@@ -140,3 +172,10 @@ def _train(context: Context, point: Point, keys: dict[str, str], place: str) -> 
         trained = Trained(candidate, [row["val/accuracy"] for row in fitted.curve])
         run.log_json(to_plain(trained), HANDOFF)
     return trained
+
+
+def _start(net: nn.Module, first: dict[str, np.ndarray], selection: Selection) -> None:
+    try:
+        start_encoder(net, {name: torch.from_numpy(array) for name, array in first.items()})
+    except ValueError as error:
+        raise RunError(f"selection.pretrained: of {selection.pretrained}: {error}") from error
