@@ -50,6 +50,8 @@ REGIME = {
     "shift_pixels": 0,
     "horizontal_flip": False,
     "cutout_pixels": 0,
+    "mask_words": 0.0,
+    "ngram_rows": 0.0,
     "leave_out_classes": [],
     "num_samples": None,
 }

@@ -181,6 +181,8 @@ class DataInfo:
             are numbers, float32.
         mask_id: token id that hides one word of each row, which is the row's class; None: no word
             is hidden.
+        hidden_id: token id that stands for a word that augmentation hides.
+        marks: token ids that begin and end each row and are no words; () for none.
     """
 
     name: str
@@ -191,12 +193,14 @@ class DataInfo:
     std: tuple[float, ...]
     vocabulary_size: int | None = None
     mask_id: int | None = None
+    hidden_id: int = 1
+    marks: tuple[int, ...] = ()
 
     @property
     def decisive(self) -> list[Any]:
         """What networks and their inputs depend on besides the arrays, as plain values."""
         shape = [list(self.input_shape), self.num_classes, self.vocabulary_size, self.mask_id]
-        return [list(self.mean), list(self.std), *shape]
+        return [list(self.mean), list(self.std), *shape, self.hidden_id, list(self.marks)]
 
 
 class Dataset(Protocol):

@@ -26,7 +26,7 @@ from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
-from distill_lab.settings import AUGMENTING, Design, Regime, Selection
+from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
@@ -95,11 +95,13 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
-        for key in AUGMENTING if info.vocabulary_size is not None else ():
+        is_text = info.vocabulary_size is not None
+        for key in OF_NUMBERS if is_text else OF_WORDS:
             value = getattr(regime, key)
             if value:
                 off = "false" if value is True else 0
-                yield f"{path}.{key}: must be {off} where inputs are token ids, got {value}."
+                what = "token ids" if is_text else "no token ids"
+                yield f"{path}.{key}: must be {off} where inputs are {what}, got {value}."
 
 
 def _problems_of_teachers(

@@ -24,8 +24,10 @@ def _fraction(name: str, value: float | None) -> None:
     _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
 
 
-AUGMENTING = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
-"""Keys of a regime under which a sample's inputs differ from epoch to epoch."""
+OF_NUMBERS = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
+OF_WORDS = ("mask_words", "ngram_rows")
+AUGMENTING = (*OF_NUMBERS, *OF_WORDS)
+"""Keys of a regime under which a sample's inputs differ from epoch to epoch, by what they are."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Regime:
     shift_pixels: int
     horizontal_flip: bool
     cutout_pixels: int
+    mask_words: float
+    ngram_rows: float
     leave_out_classes: list[int]
     num_samples: int | None
 
@@ -78,6 +82,8 @@ class Regime:
             "cutout_pixels",
         ):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
+        for name in OF_WORDS:
+            _fraction(name, getattr(self, name))
         _require("momentum", self.momentum, "< 1", self.momentum < 1)
         if self.optimizer == "dot":
             rule = f"<= momentum and < 1 - momentum, with momentum {self.momentum}"

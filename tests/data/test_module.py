@@ -20,10 +20,8 @@ DATASET = Fake([2, 6, 6], 3, num_train=21, num_validation=520, num_test=9, noise
 SPLITS = DATASET.load()
 
 
-def module(**arguments) -> DataModule:
-    return DataModule(
-        **{"info": DATASET.info, "splits": SPLITS, "batch_size": 4, "seed": 5} | arguments
-    )
+def module(info=DATASET.info, splits=SPLITS, batch_size=4, samples=None, seed=5, **drawn):
+    return DataModule(info, splits, batch_size, Augmentation(seed, **drawn), samples)
 
 
 class Recorder(pl.LightningModule):

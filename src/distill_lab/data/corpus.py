@@ -11,10 +11,9 @@ import numpy as np
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.fetch import NamedArrays, fetch
 from distill_lab.data.tokens import (
-    FIRST_WORD,
-    NUM_PIECES,
     bert_pieces,
     frequent_words,
+    info_of_tokens,
     piece_ids,
     word_ids,
 )
@@ -133,7 +132,7 @@ class Corpus:
             class_names=source.classes,
             mean=(),
             std=(),
-            vocabulary_size=NUM_PIECES if num_words is None else FIRST_WORD + num_words,
+            **info_of_tokens(num_words),
         )
 
     def load(self) -> Splits:

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     CUTOUT_COLUMN = 8
     CROP = 9
     SUBSET = 10
+    NGRAM = 11
+    MASK_WORD = 12
 
 
 def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:

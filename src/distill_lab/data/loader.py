@@ -13,6 +13,7 @@ from distill_lab.data.augment import Augmentation
 from distill_lab.data.counter import Stream, permutation
 from distill_lab.data.normalise import normalise
 from distill_lab.data.placement import moved, resident, select
+from distill_lab.data.word_augment import WordAugmentation
 
 CPU = torch.device("cpu")
 
@@ -39,7 +40,7 @@ class Loader:
         arrays: Arrays,
         info: DataInfo,
         batch_size: int,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | WordAugmentation | None = None,
         view: Callable[[], int] = lambda: 0,
         device: torch.device = CPU,
         samples: Tensor | None = None,
@@ -80,6 +81,10 @@ class Loader:
         augmentation, read = self.augmentation, self._read(parts, view)
         if augmentation is None or not augmentation.is_on:
             yield from (normalise(inputs, self.info, out=inputs) for inputs in read)
+            return
+        if isinstance(augmentation, WordAugmentation):
+            for inputs, index in zip(read, parts, strict=True):
+                yield augmentation.apply(inputs, index, view, self.info)
             return
         height, width = self.info.input_shape[1:]
         drawn = augmentation.draw(order, view, height, width).split(self.batch_size)

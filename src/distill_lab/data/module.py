@@ -12,6 +12,7 @@ from distill_lab.contracts import Batch, DataInfo, Splits
 from distill_lab.data.augment import Augmentation
 from distill_lab.data.loader import CPU, Loader
 from distill_lab.data.placement import moved
+from distill_lab.data.word_augment import WordAugmentation
 
 EVALUATION_BATCH_SIZE = 128  # rows that a CPU's caches have room for; does not change the result
 
@@ -24,12 +25,9 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         info: of the dataset.
-        splits: un-normalised; augmentation works on pixels in [0, 1], then all are normalised.
+        splits: un-normalised; images are augmented in [0, 1], then normalised.
         batch_size: >= 1, of training; validation uses `EVALUATION_BATCH_SIZE`.
-        seed: of the run; order and augmentation are functions of it, the sample and the epoch.
-        shift_pixels: >= 0, largest random shift along either axis.
-        horizontal_flip: whether half of the images are mirrored.
-        cutout_pixels: >= 0, side of the square that is blanked at a random place.
+        augmentation: of training; by its seed samples are shuffled too.
         samples: (M,) int64, numbers of the samples that are trained on; None for all.
 
     Raises:
@@ -42,21 +40,18 @@ class DataModule(pl.LightningDataModule):
         info: DataInfo,
         splits: Splits,
         batch_size: int,
-        seed: int,
-        shift_pixels: int = 0,
-        horizontal_flip: bool = False,
-        cutout_pixels: int = 0,
+        augmentation: Augmentation | WordAugmentation,
         samples: Tensor | None = None,
     ) -> None:
         super().__init__()
-        augmentation = Augmentation(seed, shift_pixels, horizontal_flip, cutout_pixels)
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
         if len(splits.train.targets) < 2:
             raise ValueError(
                 f"splits: train must have >= 2 samples, got {len(splits.train.targets)}."
             )
-        if augmentation.is_on and len(info.input_shape) != 3:
+        of_images = isinstance(augmentation, Augmentation) and augmentation.is_on
+        if of_images and len(info.input_shape) != 3:
             raise ValueError(
                 "shift_pixels, horizontal_flip, cutout_pixels: must be 0, false and 0 unless "
                 f"inputs are (C, H, W), got inputs of shape {info.input_shape}."

