@@ -111,7 +111,7 @@ def test_a_wrong_file_is_named(folder, rows, text):
 
 def test_a_file_that_is_no_text_is_named(folder):
     (folder / "test.csv").write_bytes(b"text,label\n\xff\xfe,1\n")
-    with pytest.raises(DataError, match="test.csv: cannot be read"):
+    with pytest.raises(DataError, match=r"test\.csv: cannot be read"):
         make(folder).load()
 
 
