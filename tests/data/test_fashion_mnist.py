@@ -221,7 +221,7 @@ def test_the_last_line_of_apt_is_the_reason(path):
 
 def test_an_apt_that_hangs_is_stopped(path, monkeypatch):
     script(path, "apt-get", "exec sleep 30")
-    monkeypatch.setattr(fashion_mnist, "LIMIT_SECONDS", 0.1)
+    monkeypatch.setattr("distill_lab.data.debian.LIMIT_SECONDS", 0.1)
     with pytest.raises(DataError, match=r"^apt-get took more than 0\.1 s\.$"):
         from_debian()
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import subprocess
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
+from distill_lab.data.debian import unpacked
 from distill_lab.data.fetch import NamedArrays, fetch
 from distill_lab.data.network import SOCKET_SECONDS
-from distill_lab.data.wheel import LIMIT_SECONDS
 from distill_lab.errors import DataError
 
 NUM_TRAIN = 60_000
@@ -174,12 +172,8 @@ def from_debian() -> NamedArrays:
         DataError: apt cannot download it, or a file is not what was pinned.
         OSError: there is no apt.
     """
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        _call(folder, "apt-get", "--quiet", "download", PACKAGE)
-        for package in folder.glob("*.deb"):
-            _call(folder, "dpkg-deb", "--extract", package.name, ".")
-        return from_folder(folder / INSTALLED.relative_to("/"))
+    with unpacked([PACKAGE]) as root:
+        return from_folder(root / INSTALLED.relative_to("/"))
 
 
 def decode(idx: bytes) -> np.ndarray:
@@ -205,18 +199,6 @@ def _verified(file: str, content: bytes) -> bytes:
         pinned = " or ".join(FILE_SHA256[file])
         raise DataError(f"{file}: SHA-256 must be {pinned}, got {found}.")
     return content
-
-
-def _call(folder: Path, *command: str) -> None:
-    """Run a command in a folder; its last line of complaint is the reason where it fails."""
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{command[0]} took more than {LIMIT_SECONDS} s.") from error
-    if done.returncode != 0:
-        raise DataError((done.stderr.strip() or f"{command[0]} failed").splitlines()[-1])
 
 
 def _tensors(inputs: np.ndarray, targets: np.ndarray, side: int) -> Arrays:

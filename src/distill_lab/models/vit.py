@@ -25,7 +25,8 @@ class ViT(nn.Module):
     Args:
         input_shape: (C, H, W) of one input.
         num_classes: K.
-        patch_size: side of a patch in pixels, divides H and W.
+        patch_size: side of a patch in pixels, divides H and W; or its height and width, which
+            divide H and W, e.g. all bands of one frame of sound.
         dim: width of a token, D.
         depth: number of blocks.
         num_heads: of the attention, divides `dim`.
@@ -42,7 +43,7 @@ class ViT(nn.Module):
         *,
         input_shape: tuple[int, ...],
         num_classes: int,
-        patch_size: int,
+        patch_size: int | list[int],
         dim: int,
         depth: int,
         num_heads: int,
@@ -52,16 +53,16 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         require_image(input_shape)
-        _require_divisor("patch_size", patch_size, math.gcd(*input_shape[1:]), "H and W")
+        patch = _patch(patch_size, input_shape)
         require("dim", dim, ">= 1", dim >= 1)
         require("depth", depth, ">= 1", depth >= 1)
         _require_divisor("num_heads", num_heads, dim, "dim")
         require("mlp_ratio", mlp_ratio, "at least one hidden unit", int(dim * mlp_ratio) >= 1)
         require_dropout("dropout", dropout)
         channels, height, width = input_shape
-        num_patches = (height // patch_size) * (width // patch_size)
+        num_patches = (height // patch[0]) * (width // patch[1])
         num_tokens = 1 + distillation_token
-        self.patches = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
+        self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
         self.tokens = nn.Parameter(torch.empty(1, num_tokens, dim))
         self.positions = nn.Parameter(torch.empty(1, num_tokens + num_patches, dim))
         self.dropout = nn.Dropout(dropout)
@@ -154,6 +155,17 @@ def _initialise(net: ViT) -> None:
             nn.init.zeros_(module.bias)
     if net.distillation_head is not None:
         nn.init.zeros_(net.distillation_head.weight)
+
+
+def _patch(size: int | list[int], input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return height and width of a patch."""
+    if isinstance(size, int):
+        _require_divisor("patch_size", size, math.gcd(*input_shape[1:]), "H and W")
+        return size, size
+    require("patch_size", size, "one number, or height and width", len(size) == 2)
+    for value, whole, of in zip(size, input_shape[1:], "HW", strict=True):
+        _require_divisor("patch_size", value, whole, of)
+    return size[0], size[1]
 
 
 def _require_divisor(name: str, value: int, whole: int, of: str) -> None:
