@@ -183,6 +183,8 @@ class DataInfo:
             is hidden.
         hidden_id: token id that stands for a word that augmentation hides.
         marks: token ids that begin and end each row and are no words; () for none.
+        ranks_items: rows are items of a user's past, the id of class k being k + 1, and the class
+            is the next one.
     """
 
     name: str
@@ -195,6 +197,7 @@ class DataInfo:
     mask_id: int | None = None
     hidden_id: int = 1
     marks: tuple[int, ...] = ()
+    ranks_items: bool = False
 
     @property
     def decisive(self) -> list[Any]:
@@ -290,13 +293,12 @@ def placeholder(net: nn.Module, input_shape: tuple[int, ...], batch_size: int) -
     """Return (batch_size, *input_shape) to run a network on where the values do not matter.
 
     Zeros in the dtype of the weights, on their device; ones, int64, for a network whose first
-    weights are an embedding: it reads token ids.
+    layer with weights is an embedding: it reads token ids.
     """
     import torch
 
-    first = next(
-        (m for m in net.modules() if next(m.parameters(recurse=False), None) is not None), net
-    )
+    inside = (module for module in net.modules() if module is not net)
+    first = next((m for m in inside if next(m.parameters(recurse=False), None) is not None), net)
     weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
     if isinstance(first, torch.nn.Embedding):
         return torch.ones(batch_size, *input_shape, dtype=torch.int64, device=weight.device)

@@ -10,6 +10,7 @@ from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.left_out import LeftOut
+from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 
 T = TypeVar("T")
@@ -211,6 +212,7 @@ class Row:
     agreement: float
     kl_to_teacher: float
     cost: Cost
+    ranking: Ranking | None = None
 
 
 class Comparison(NamedTuple):
@@ -351,6 +353,18 @@ class Report:
             "cost/latency_saved": 1 - student.cost.latency_ms / teacher.cost.latency_ms,
             "cost/seconds_per_epoch": self.seconds_per_epoch,
             **self._of_left_out_classes,
+            **self._of_ranking,
+        }
+
+    @property
+    def _of_ranking(self) -> dict[str, float]:
+        ends = {DISTILLED: "", CONTROL: "_control", TEACHER: "_teacher"}
+        return {
+            f"test/{name}{end}": value
+            for row, end in ((self.row(name), end) for name, end in ends.items())
+            if row.ranking is not None
+            for name, value in asdict(row.ranking).items()
+            if value is not None
         }
 
     @property
@@ -383,9 +397,22 @@ def table(report: Report) -> list[dict[str, str | float | int | None]]:
             "parameters": row.cost.parameters,
             "MACs": row.cost.macs,
             "latency ms": row.cost.latency_ms,
+            **_ranking_columns(row.ranking),
         }
         for row in report.rows
     ]
+
+
+def _ranking_columns(found: Ranking | None) -> dict[str, float | None]:
+    if found is None:
+        return {}
+    return {
+        "HR@10": found.hr10,
+        "NDCG@10": found.ndcg10,
+        "coverage@10": found.coverage10,
+        "HR@10, popular": found.hr10_popular,
+        "HR@10, others": found.hr10_unpopular,
+    }
 
 
 def to_plain(handoff: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from distill_lab.data.subset import subset
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
+from distill_lab.measure.ranking import Ranking, ranking
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.models.deployed import Deployed
 from distill_lab.report import grids, plots, tables
@@ -138,7 +139,14 @@ def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
         agreement(item.logits, teacher_logits),
         kl_to_teacher(item.logits, teacher_logits),
         measure_cost(item.net, info.input_shape, evaluation.latency_repeats),
+        _ranking(context, item.logits) if info.ranks_items else None,
     )
+
+
+def _ranking(context: Context, logits: Tensor) -> Ranking:
+    train, test = context.splits.train, context.splits.test
+    counts = train.targets.bincount(minlength=context.info.num_classes)
+    return ranking(logits, test.targets, test.inputs[:], counts)
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
@@ -198,6 +206,7 @@ def _log(
                     _columns(row, "accuracy", "agreement", "ECE", "NLL", "Brier", "KL to teacher")
                     for row in table(report)
                 ],
+                *_of_ranking(report),
                 [_columns(row, "parameters", "MACs", "latency ms") for row in table(report)],
             ),
         ),
@@ -220,6 +229,11 @@ def _log(
     ]
     title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
+
+
+def _of_ranking(report: Report) -> list[list[dict[str, Cell]]]:
+    names = [name for name in table(report)[0] if "@10" in name]
+    return [[_columns(row, *names) for row in table(report)]] if names else []
 
 
 def _of_confusion(figures: dict[str, Figure]) -> list[Section]:

@@ -1,0 +1,82 @@
+"""How high the next item of a user stands among all items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DEPTH = 10  # places that a user looks at
+POPULAR_SHARE = 0.2  # of the items; the most frequent in training
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores of one network on one split, over all items, those of the user's past left out.
+
+    With one item to be found, the recall at 10 is the hit rate, and the ideal DCG is 1.
+
+    Attributes:
+        hr10: share of the users whose next item is among the first 10; higher is better.
+        ndcg10: mean of 1 / log2(1 + place), 0 below the 10th; higher is better.
+        coverage10: share of all items that are among the first 10 of any user.
+        hr10_popular: `hr10` of the users whose next item is one of the popular fifth; None where
+            there is none.
+        hr10_unpopular: of the other users.
+    """
+
+    hr10: float
+    ndcg10: float
+    coverage10: float
+    hr10_popular: float | None
+    hr10_unpopular: float | None
+
+
+def ranking(logits: Tensor, targets: Tensor, past: Tensor, counts: Tensor) -> Ranking:
+    """Rank all K items for each of N users.
+
+    Nothing is sampled: ranks among sampled items do not even order methods rightly (Krichene and
+    Rendle 2020, "On sampled metrics for item recommendation", KDD). Of equal logits the other item
+    counts as the higher.
+
+    Args:
+        logits: (N, K), finite.
+        targets: (N,) the next item.
+        past: (N, L) items that a user has had, from 1 on: item k is k + 1; 0 for none.
+        counts: (K,) how often each item is in training.
+
+    Raises:
+        ValueError: the shapes do not fit, or there are no users.
+    """
+    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and past.ndim == 2
+    if not fits or not len(targets) or len(past) != len(targets) or len(counts) != logits.shape[1]:
+        raise ValueError(
+            "logits, targets, past, counts: must be (N, K), (N,), (N, L) and (K,) with N >= 1, got "
+            f"{tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(past.shape)} and "
+            f"{tuple(counts.shape)}."
+        )
+    num_users, num_items = logits.shape
+    had = torch.zeros(num_users, num_items + 1, dtype=torch.bool).scatter(1, past, value=True)
+    rows = torch.arange(num_users)
+    had[rows, targets + 1] = False
+    scores = logits.double().masked_fill(had[:, 1:], -torch.inf)
+    own = scores[rows, targets][:, None]
+    place = (scores >= own).sum(1)  # the item itself makes it 1 at best
+    hit = (place <= DEPTH).double()
+    gain = hit / torch.log2(1 + place.double())
+    shown = scores.topk(min(DEPTH, num_items), dim=1)
+    seen = shown.indices[shown.values > -torch.inf].unique()
+    popular = torch.zeros(num_items, dtype=torch.bool)
+    popular[counts.argsort(descending=True, stable=True)[: round(POPULAR_SHARE * num_items)]] = True
+    return Ranking(
+        hr10=hit.mean().item(),
+        ndcg10=gain.mean().item(),
+        coverage10=len(seen) / num_items,
+        hr10_popular=_mean(hit[popular[targets]]),
+        hr10_unpopular=_mean(hit[~popular[targets]]),
+    )
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None
