@@ -190,8 +190,10 @@ def _show(done: Done, uri: str) -> None:
     from distill_lab.report import tables
     from distill_lab.stages.handoffs import table
 
-    columns = ["", "accuracy", "agreement", "ECE", "parameters", "MACs", "latency ms"]
-    print("\n" + tables.text(table(done.report), columns) + "\n")
+    rows = table(done.report)
+    ranked = [name for name in ("HR@10", "NDCG@10") if name in rows[0]]
+    columns = ["", "accuracy", *ranked, "agreement", "ECE", "parameters", "MACs", "latency ms"]
+    print("\n" + tables.text(rows, columns) + "\n")
     for goal in done.report.verdict:
         mark = "met" if goal.met else "missed"
         print(f"  {goal.name:<28} {goal.reached:>12}   {goal.aim:<16} {mark}")

@@ -4,8 +4,10 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from distill_lab.contracts import DataInfo
+from distill_lab.config.groups import CONF
+from distill_lab.contracts import Component, DataInfo
 from distill_lab.models.deployed import Deployed
 from distill_lab.models.mlp import MLP
 
@@ -52,3 +54,36 @@ def test_logging_leaves_a_running_run_running_and_the_network_in_eval_mode(store
     run.log_model(net.train(), torch.rand(2, *INFO.input_shape))
     assert store.client.get_run(run.id).info.status == "RUNNING"
     assert not any(module.training for module in net.modules())
+
+
+TEXT = DataInfo("text", (6,), 3, tuple("abc"), (), (), vocabulary_size=9)
+ITEMS = DataInfo("items", (6,), 8, tuple("abcdefgh"), (), (), 9, ranks_items=True)
+SOUND = DataInfo("sound", (1, 4, 6), 3, tuple("abc"), (0.0,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("name", "info"),
+    [
+        ("bilstm", TEXT),
+        ("text_cnn", TEXT),
+        ("word_bag", TEXT),
+        ("bert_tiny", TEXT),
+        ("sasrec", ITEMS),
+        ("gru4rec", ITEMS),
+        ("ds_cnn", SOUND),
+        ("gru", SOUND),
+    ],
+)
+@pytest.mark.filterwarnings("error:The tensor attributes")
+@pytest.mark.filterwarnings("default")
+def test_networks_of_every_domain_answer_alike_once_they_are_logged(store, name, info):
+    torch.manual_seed(0)
+    knobs = yaml.safe_load((CONF / "architecture" / f"{name}.yaml").read_text())
+    net = Deployed(Component(knobs.pop("_target_"), knobs).make_network(info), info)
+    inputs = torch.randint(1, 9, (5, 6)) if info is not SOUND else torch.rand(5, 1, 4, 6)
+    with store.start("model", {}) as run:
+        said = run.log_model(net, inputs[:2])
+    with torch.no_grad():
+        expected = net(inputs).numpy()
+    answers = mlflow.pyfunc.load_model(said).predict(inputs.numpy())
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-5)

@@ -37,6 +37,7 @@ def probe_accuracy(
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_STEPS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         probe.fit(_pooled(train_features), train_targets.cpu().numpy())
     return float(probe.score(_pooled(test_features), test_targets.cpu().numpy()))
 

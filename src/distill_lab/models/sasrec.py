@@ -109,7 +109,7 @@ class CausalBlock(nn.Module):
 def latest(hidden: Tensor, items: Tensor) -> Tensor:
     """Return (B, D) of (B, L, D) at the latest item of each row (B, L); the first where none is."""
     place = ((items > 0).sum(1) - 1).clamp(min=0)
-    return hidden[torch.arange(len(items), device=items.device), place]
+    return hidden[torch.arange(items.shape[0], device=items.device), place]
 
 
 def require_items(

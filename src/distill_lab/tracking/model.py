@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mlflow
 import mlflow.pytorch
 import torch
@@ -32,15 +34,18 @@ def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
     client = MlflowClient(uri)
     experiment_id = client.get_run(run_id).info.experiment_id
     made = client.create_logged_model(experiment_id, "model", source_run_id=run_id)
-    logged = Model.log(
-        None,  # the old way of naming it
-        model_id=made.model_id,
-        flavor=mlflow.pytorch,
-        run_id=run_id,
-        pytorch_model=net,
-        signature=infer_signature(inputs, logits),
-        input_example=inputs,
-        serialization_format="pt2",
-        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-    )
+    with warnings.catch_warnings():
+        # Recurrent layers keep a list of their weights beside the weights; the graph has these.
+        warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights", UserWarning)
+        logged = Model.log(
+            None,  # the old way of naming it
+            model_id=made.model_id,
+            flavor=mlflow.pytorch,
+            run_id=run_id,
+            pytorch_model=net,
+            signature=infer_signature(inputs, logits),
+            input_example=inputs,
+            serialization_format="pt2",
+            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+        )
     return str(logged.model_uri)
