@@ -1,4 +1,4 @@
-"""What lies in a folder of images: splits, their classes, their files; no file is opened."""
+"""What lies in a folder of samples: splits, their classes, their files; no file is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from distill_lab.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SOUNDS = (".wav",)
 LAYOUT = "It must hold train/<class>/, test/<class>/ and, if there is one, validation/<class>/."
 NO_TEST = (
     "The last stage reads it, once. Where only train and val are there, as in ImageNet, rename val "
@@ -21,7 +22,7 @@ NO_TEST = (
 
 
 class File(NamedTuple):
-    """An image that was not opened.
+    """A sample that was not opened.
 
     Attributes:
         path: of the file.
@@ -49,17 +50,55 @@ class Found(NamedTuple):
         return torch.tensor([file.target for file in self.files])
 
 
-def splits_in(folder: Path) -> dict[str, Found]:
+def splits_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Found]:
     """List train, test and, if it is there, validation (or val).
+
+    Args:
+        folder: with a folder for each split.
+        suffixes: of the files that count.
 
     Raises:
         DataError: a folder is missing or empty, or the splits have different classes.
     """
     folders = _folders(folder)
-    found = {name: _found(path) for name, path in folders.items()}
+    found = {name: _found(path, suffixes) for name, path in folders.items()}
     for name, split in found.items():
         _check_same_classes(found["train"].classes, split.classes, folders[name])
     return found
+
+
+def split_off(train: Found, fraction: float, seed: int) -> tuple[Found, Found]:
+    """Deal the files of train into a part to validate on and the rest, each class in proportion.
+
+    Args:
+        train: all of them.
+        fraction: in (0, 1), of the files that are split off.
+        seed: decides which ones.
+
+    Raises:
+        DataError: too few are left.
+    """
+    from distill_lab.data.split import stratified
+
+    size = round(fraction * len(train.files))
+    if not 1 <= size <= len(train.files) - 2:
+        raise DataError(
+            "data.validation_fraction: must leave >= 1 file to validate on and >= 2 to train on, "
+            f"got {fraction} of {len(train.files)} files."
+        )
+    parts = stratified(train.targets(), (size,), seed)
+    validation, rest = (
+        train._replace(files=[train.files[number] for number in part.tolist()]) for part in parts
+    )
+    return validation, rest
+
+
+def class_names(folder: Path, num_classes: int) -> tuple[str, ...]:
+    """Return the names of the classes; made-up ones where there is no such folder, or another."""
+    found = classes_in(folder) if folder.is_dir() else []
+    if len(found) == num_classes:
+        return tuple(found)
+    return tuple(f"class {number}" for number in range(num_classes))
 
 
 def classes_in(folder: Path) -> list[str]:
@@ -84,31 +123,31 @@ def _folders(folder: Path) -> dict[str, Path]:
     return named
 
 
-def _found(folder: Path) -> Found:
+def _found(folder: Path, suffixes: tuple[str, ...]) -> Found:
     classes = classes_in(folder)
     if not classes:
-        raise DataError(f"{folder.resolve()}: has no folders. Put the images of each class in one.")
+        raise DataError(f"{folder.resolve()}: has no folders. Put the files of each class in one.")
     files: list[File] = []
     for target, name in enumerate(classes):
-        of_class = sorted(_files(folder / name, target))
+        of_class = sorted(_files(folder / name, target, suffixes))
         if not of_class:
             raise DataError(
-                f"{(folder / name).resolve()}: has no image ({', '.join(SUFFIXES)}). Put some "
+                f"{(folder / name).resolve()}: has no file ({', '.join(suffixes)}). Put some "
                 "there, or take the folder away."
             )
         files += of_class
     return Found(classes, files)
 
 
-def _files(folder: Path, target: int) -> Iterator[File]:
-    """Yield the images of a class, those in folders below it too."""
+def _files(folder: Path, target: int, suffixes: tuple[str, ...]) -> Iterator[File]:
+    """Yield the files of a class, those in folders below it too."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _files(Path(entry.path), target)
-            elif entry.name.lower().endswith(SUFFIXES):
+                yield from _files(Path(entry.path), target, suffixes)
+            elif entry.name.lower().endswith(suffixes):
                 status = entry.stat()
                 yield File(entry.path, target, status.st_size, status.st_mtime_ns)
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
-from distill_lab.data.folders import Found, classes_in, splits_in
+from distill_lab.data.folders import IMAGES, Found, class_names, split_off, splits_in
 from distill_lab.errors import DataError
 
 
@@ -75,7 +75,7 @@ class ImageFolder:
             name=re.sub(r"[^\w.-]+", "_", self.folder.resolve().name) or "image_folder",
             input_shape=(len(mean), crop_pixels, crop_pixels),
             num_classes=num_classes,
-            class_names=_names(self.folder / "train", num_classes),
+            class_names=class_names(self.folder / "train", num_classes),
             mean=tuple(mean),
             std=tuple(std),
         )
@@ -86,7 +86,7 @@ class ImageFolder:
         Raises:
             DataError: the folder is not laid out as it must be, or has other classes.
         """
-        found = splits_in(self.folder)
+        found = splits_in(self.folder, IMAGES)
         num_classes = len(found["train"].classes)
         if num_classes != self.info.num_classes:
             raise DataError(
@@ -95,29 +95,12 @@ class ImageFolder:
             )
         train = found["train"]
         if "validation" not in found:
-            found["validation"], train = self._split_off(train)
+            found["validation"], train = split_off(train, self.validation_fraction, self.split_seed)
         return Splits(
             self._arrays(train, varies=self.random_resized_crop),
             self._arrays(found["validation"], varies=False),
             self._arrays(found["test"], varies=False),
         )
-
-    def _split_off(self, train: Found) -> tuple[Found, Found]:
-        """Deal the training images into validation and the rest, each class in proportion."""
-        from distill_lab.data.split import stratified
-
-        size = round(self.validation_fraction * len(train.files))
-        if not 1 <= size <= len(train.files) - 2:
-            raise DataError(
-                "data.validation_fraction: must leave >= 1 image to validate on and >= 2 to train "
-                f"on, got {self.validation_fraction} of {len(train.files)} images."
-            )
-        parts = stratified(train.targets(), (size,), self.split_seed)
-        validation, rest = (
-            train._replace(files=[train.files[number] for number in part.tolist()])
-            for part in parts
-        )
-        return validation, rest
 
     def _arrays(self, split: Found, varies: bool) -> Arrays:
         from distill_lab.data.decode import Decoder
@@ -142,11 +125,3 @@ class ImageFolder:
             name = file.path.removeprefix(str(self.folder))
             sha256.update(repr((name, file.num_bytes, file.changed_ns)).encode())
         return sha256.hexdigest()
-
-
-def _names(train: Path, num_classes: int) -> tuple[str, ...]:
-    """Return the names of the classes; made-up ones where there is no such folder, or another."""
-    found = classes_in(train) if train.is_dir() else []
-    if len(found) == num_classes:
-        return tuple(found)
-    return tuple(f"class {number}" for number in range(num_classes))
