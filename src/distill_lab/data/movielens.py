@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import zipfile
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
+from filelock import FileLock
 
-from distill_lab.contracts import DataInfo, Splits
+from distill_lab.contracts import Splits
 from distill_lab.data.fetch import NamedArrays, fetch
-from distill_lab.data.histories import leave_last_out
+from distill_lab.data.histories import Histories
+from distill_lab.data.network import SOCKET_SECONDS
 from distill_lab.data.wheel import fetch_member
 from distill_lab.errors import DataError
 
+SHA256 = "edfa562b0f08c4dbead8d75855245d74f89b2b7bf8392d5d0c9bb1441c087e98"
+NUM_ITEMS_100K = 1682
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 MEMBER = "recbole/dataset_example/ml-100k/ml-100k.inter"
 
-
-SHA256 = "edfa562b0f08c4dbead8d75855245d74f89b2b7bf8392d5d0c9bb1441c087e98"
-NUM_ITEMS = 1682
+NUM_ITEMS_1M = 3706
+ARCHIVE = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
+ARCHIVE_SHA256 = "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"
+RATINGS = "ml-1m/ratings.dat"
 
 
 class MovieLens100K:
-    """Films in the order in which each user rated them, whatever the rating: see `leave_last_out`.
+    """Films in the order in which each user rated them, whatever the rating; see `Histories`.
 
     Source: Harper and Konstan 2015, "The MovieLens datasets", ACM TiiS 5(4).
 
     Args:
         folder: where the ratings are kept, absolute or from the working directory.
-        length: L, films of the past in a row, the latest ones; >= 1.
-        rows_per_user: the latest films of each user that are asked for in training; None: all.
+        length: see `Histories`.
+        rows_per_user: see `Histories`.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        length: int,
-        rows_per_user: int | None,
-    ) -> None:
-        if length < 1:
-            raise ValueError(f"length: must be >= 1, got {length}.")
-        if rows_per_user is not None and rows_per_user < 1:
-            raise ValueError(f"rows_per_user: must be >= 1 or null, got {rows_per_user}.")
+    def __init__(self, folder: str, length: int, rows_per_user: int | None) -> None:
         self.folder = Path(folder)
-        self.rows_per_user = rows_per_user
-        self.info = DataInfo(
-            name="movielens_100k",
-            input_shape=(length,),
-            num_classes=NUM_ITEMS,
-            class_names=tuple(f"film {number + 1}" for number in range(NUM_ITEMS)),
-            mean=(),
-            std=(),
-            vocabulary_size=NUM_ITEMS + 1,
-            ranks_items=True,
-        )
+        self.histories = Histories(length, rows_per_user)
+        self.info = self.histories.info("movielens_100k", NUM_ITEMS_100K)
 
     def load(self) -> Splits:
         """Return the rows of the verified ratings; the same arrays every time.
@@ -66,9 +59,35 @@ class MovieLens100K:
         """
         sources = {f"the wheel {WHEEL}": from_wheel}
         raw = fetch(self.folder / "movielens_100k.npz", SHA256, sources)
-        users, items = in_order(raw["users"], raw["items"], raw["times"])
-        (length,) = self.info.input_shape
-        return leave_last_out(users, items, length, self.rows_per_user)
+        return self.histories.splits(raw["users"], raw["items"], raw["times"])
+
+
+class MovieLens1M:
+    """As `MovieLens100K`, with ten times the ratings; the archive of GroupLens is downloaded once.
+
+    Args:
+        folder: where the archive is kept, absolute or from the working directory.
+        length: see `Histories`.
+        rows_per_user: see `Histories`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, folder: str, length: int, rows_per_user: int | None) -> None:
+        self.folder = Path(folder)
+        self.histories = Histories(length, rows_per_user)
+        self.info = self.histories.info("movielens_1m", NUM_ITEMS_1M)
+
+    def load(self) -> Splits:
+        """Return the rows of the verified ratings; the same arrays every time.
+
+        Raises:
+            DataError: the archive cannot be had, or is not the pinned one.
+        """
+        with zipfile.ZipFile(io.BytesIO(_archive(self.folder / "ml-1m.zip"))) as archive:
+            raw = decode(archive.read(RATINGS), "::")
+        return self.histories.splits(raw["users"], raw["items"], raw["times"])
 
 
 def from_wheel() -> NamedArrays:
@@ -77,28 +96,44 @@ def from_wheel() -> NamedArrays:
     Raises:
         DataError: pip cannot download the wheel, or it is not the one that was pinned.
     """
-    return decode(fetch_member(WHEEL, WHEEL_SHA256, MEMBER))
+    _, _, lines = fetch_member(WHEEL, WHEEL_SHA256, MEMBER).partition(b"\n")  # without the header
+    return decode(lines, "\t")
 
 
-def decode(file: bytes) -> NamedArrays:
-    """Undo the form of RecBole: a header, then user, item, rating and time, between tabs.
+def decode(lines: bytes, between: str) -> NamedArrays:
+    """Undo the form of both: user, item, rating and time a line.
 
     Raises:
         DataError: a line has another form.
     """
-    _, _, lines = file.decode().partition("\n")
     try:
-        table = np.array([line.split("\t") for line in lines.splitlines()], np.float64)
+        table = np.array([line.split(between) for line in lines.decode().splitlines()], np.float64)
         users, items, _, times = table.astype(np.int64).T
     except ValueError as error:
-        raise DataError(f"a line of {MEMBER} is not made of four numbers ({error}).") from error
+        raise DataError(f"MovieLens: a line is not made of four numbers ({error}).") from error
     return {"users": users, "items": items, "times": times}
 
 
-def in_order(
-    users: np.ndarray, items: np.ndarray, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return users from 0 and items from 0, by user and, within, by time; then by item."""
-    order = np.lexsort([items, times, users])
-    numbers = [np.unique(values, return_inverse=True)[1] for values in (users, items)]
-    return numbers[0][order], numbers[1][order]
+def _archive(path: Path) -> bytes:
+    """Return the archive; where it is missing or altered, it is downloaded and kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if path.exists() and _digest(path.read_bytes()) == ARCHIVE_SHA256:
+                return path.read_bytes()
+            with urlopen(ARCHIVE, timeout=SOCKET_SECONDS) as answer:
+                content: bytes = answer.read()
+            if _digest(content) != ARCHIVE_SHA256:
+                raise DataError(
+                    f"{ARCHIVE}: SHA-256 must be {ARCHIVE_SHA256}, got {_digest(content)}."
+                )
+            half = path.with_name(f"{path.name}.part")
+            half.write_bytes(content)
+            os.replace(half, path)
+            return content
+    except (OSError, HTTPException) as error:
+        raise DataError(f"{ARCHIVE}: cannot be had ({error}).") from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
