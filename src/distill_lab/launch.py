@@ -145,19 +145,20 @@ NETWORKS = (
     ),
 )
 """For losses that read vectors, maps, tokens, a distillation token, or the teacher's classifier."""
-ON_TEXT = (
-    "data=fake_text",
-    "architecture@teacher=bert_tiny",
-    "architecture@student=bert_tiny",
+DOMAINS = (
+    (),
+    ("data=fake_text", "architecture@teacher=bert_tiny", "architecture@student=bert_tiny"),
+    ("data=voice_prompts",),
+    ("data=movielens_100k", "architecture@teacher=sasrec", "architecture@student=gru4rec"),
 )
-"""For datasets and networks of token ids."""
+"""For datasets and networks of images, texts, sounds, and of users and items."""
 
 
 def check_everything() -> int:
     """Compose, check and build every option of every group and every experiment; return how many.
 
     An option by itself is not held against the budget; an experiment is, with each of its jobs. A
-    loss is tried with several networks until it can read some, other options on images and on text.
+    loss is tried with several networks until it can read some, other options in every domain.
 
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
@@ -198,8 +199,8 @@ def _configs_around(choice: str) -> Iterator[dict[str, Any]]:
         config = compose([choice])
         yield from (config | networks for networks in _networks())
     else:
-        yield compose([choice])
-        yield compose([*ON_TEXT, choice])
+        for domain in DOMAINS:
+            yield compose([*domain, choice])
 
 
 @cache

@@ -14,7 +14,8 @@ from distill_lab.measure.cost import count_macs, count_parameters
 
 FOLDER = Path(__file__).parents[2] / "conf" / "architecture"
 DIGITS = DataInfo("digits", (1, 8, 8), 10, tuple("0123456789"), (0.5,), (0.5,))
-TEXT = DataInfo("text", (12,), 10, tuple("0123456789"), (), (), vocabulary_size=50)
+TEXT = DataInfo("text", (12,), 10, tuple("0123456789"), (), (), vocabulary_size=11)
+SOUND = DataInfo("sound", (1, 40, 96), 10, tuple("0123456789"), (0.0,), (1.0,))
 # Counted on RepDistiller's and mdistiller's networks: convolutions and linear layers, 3 x 32 x 32,
 # 100 classes.
 PUBLISHED = [
@@ -61,9 +62,10 @@ def parameters_of(architecture):
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_candidate_builds_for_digits_or_text_and_has_resolvable_taps(path):
+def test_every_candidate_builds_for_its_domain_and_has_resolvable_taps(path):
     for architecture in candidates(path):
-        info = TEXT if architecture.takes_vocabulary else DIGITS
+        pictures = SOUND if path.stem.startswith("kwt") else DIGITS
+        info = TEXT if architecture.takes_vocabulary else pictures
         with torch.device("meta"):
             net = architecture.make_network(info)
             assert net(placeholder(net, info.input_shape, batch_size=2)).shape == (2, 10)

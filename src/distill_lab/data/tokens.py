@@ -83,7 +83,7 @@ class Tokens:
 
 
 def frequent_words(texts: Iterable[str], count: int) -> list[str]:
-    """Return the words that most texts have most often, the most frequent first.
+    """Return the words that are most frequent in the texts, the most frequent one first.
 
     Words are what stands between white space, in lower case; of equally frequent ones the first in
     the alphabet comes first.
