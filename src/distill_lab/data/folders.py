@@ -67,6 +67,33 @@ def splits_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Found]:
     return found
 
 
+def three_splits(
+    folder: Path, suffixes: tuple[str, ...], num_classes: int, fraction: float, seed: int
+) -> dict[str, Found]:
+    """List train, validation and test; where there is no validation, a part of train is split off.
+
+    Args:
+        folder: with a folder for each split.
+        suffixes: of the files that count.
+        num_classes: that there must be.
+        fraction: see `split_off`.
+        seed: see `split_off`.
+
+    Raises:
+        DataError: see `splits_in` and `split_off`; or there are other classes.
+    """
+    found = splits_in(folder, suffixes)
+    train = found["train"]
+    if len(train.classes) != num_classes:
+        raise DataError(
+            f"data.num_classes: must be {len(train.classes)}, the number of folders in "
+            f"{folder.resolve() / 'train'}, got {num_classes}."
+        )
+    if "validation" not in found:
+        found["validation"], found["train"] = split_off(train, fraction, seed)
+    return {name: found[name] for name in ("train", "validation", "test")}
+
+
 def split_off(train: Found, fraction: float, seed: int) -> tuple[Found, Found]:
     """Deal the files of train into a part to validate on and the rest, each class in proportion.
 

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
-from distill_lab.data.folders import IMAGES, Found, class_names, split_off, splits_in
-from distill_lab.errors import DataError
+from distill_lab.data.folders import IMAGES, Found, class_names, three_splits
 
 
 class ImageFolder:
@@ -86,21 +85,15 @@ class ImageFolder:
         Raises:
             DataError: the folder is not laid out as it must be, or has other classes.
         """
-        found = splits_in(self.folder, IMAGES)
-        num_classes = len(found["train"].classes)
-        if num_classes != self.info.num_classes:
-            raise DataError(
-                f"data.num_classes: must be {num_classes}, the number of folders in "
-                f"{self.folder.resolve() / 'train'}, got {self.info.num_classes}."
-            )
-        train = found["train"]
-        if "validation" not in found:
-            found["validation"], train = split_off(train, self.validation_fraction, self.split_seed)
-        return Splits(
-            self._arrays(train, varies=self.random_resized_crop),
-            self._arrays(found["validation"], varies=False),
-            self._arrays(found["test"], varies=False),
+        found = three_splits(
+            self.folder,
+            IMAGES,
+            self.info.num_classes,
+            self.validation_fraction,
+            self.split_seed,
         )
+        varies = {"train": self.random_resized_crop, "validation": False, "test": False}
+        return Splits(**{name: self._arrays(found[name], varies[name]) for name in varies})
 
     def _arrays(self, split: Found, varies: bool) -> Arrays:
         from distill_lab.data.decode import Decoder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
-from distill_lab.data.folders import SOUNDS, Found, class_names, split_off, splits_in
+from distill_lab.data.folders import SOUNDS, Found, class_names, three_splits
 from distill_lab.data.log_mel import LogMel
 from distill_lab.errors import DataError
 
@@ -82,18 +82,14 @@ class WavFolder:
             DataError: the folder is not laid out as it must be, has other classes, or a file is no
                 sound.
         """
-        found = splits_in(self.folder, SOUNDS)
-        num_classes = len(found["train"].classes)
-        if num_classes != self.info.num_classes:
-            raise DataError(
-                f"data.num_classes: must be {num_classes}, the number of folders in "
-                f"{self.folder.resolve() / 'train'}, got {self.info.num_classes}."
-            )
-        train = found["train"]
-        if "validation" not in found:
-            found["validation"], train = split_off(train, self.validation_fraction, self.split_seed)
-        splits = {"train": train, "validation": found["validation"], "test": found["test"]}
-        return Splits(**{name: self._arrays(split) for name, split in splits.items()})
+        found = three_splits(
+            self.folder,
+            SOUNDS,
+            self.info.num_classes,
+            self.validation_fraction,
+            self.split_seed,
+        )
+        return Splits(**{name: self._arrays(split) for name, split in found.items()})
 
     def _arrays(self, split: Found) -> Arrays:
         return Arrays(pictures([file.path for file in split.files], self.features), split.targets())
