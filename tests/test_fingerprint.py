@@ -25,7 +25,7 @@ def _forget():
 
 
 def forget():
-    fingerprint_module._path.cache_clear()
+    fingerprint_module._path_of_ours.cache_clear()
     fingerprint_module._parsed.cache_clear()
 
 
@@ -223,3 +223,16 @@ def test_an_edited_file_changes_the_stages_that_reach_it(
         path.write_text(text) if text is not None else path.unlink()
     assert {name for name in ALL if after[name].same_code != before[name].same_code} == stages
     assert all(after[name].any_code == before[name].any_code for name in ALL)
+
+
+def test_weights_to_start_from_count_by_what_they_are_and_not_by_where_they_lie(monkeypatch):
+    def first(digest, *overrides):
+        monkeypatch.setattr("distill_lab.plan.encoder_digest", lambda name, folder: digest)
+        return fingerprints(build(compose(list(overrides))), "data")["1 teacher"]
+
+    pretrained = "selection.pretrained=checkpoint"
+    assert first("a", pretrained) == first("a", pretrained, "selection.folder=elsewhere")
+    assert first("a", pretrained) != first("b", pretrained)
+    assert first("a", pretrained).any_code != first("b", pretrained).any_code
+    assert first("a", pretrained) != first("a")
+    assert first("a") == first("a", "selection.folder=elsewhere")

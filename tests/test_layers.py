@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 
-LEVEL_0 = {"errors", "contracts", "settings", "picture"}
+LEVEL_0 = {"errors", "contracts", "settings", "picture", "own_code"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
 TOP |= {"parallel", "chain", "papers"}
@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "training": LEVEL_0 | LEVEL_1,
     "report": LEVEL_0 | LEVEL_1,
     "tracking": LEVEL_0,
-    "fingerprint": set(),
+    "fingerprint": {"own_code"},
     "environment": set(),
     "config": LEVEL_0 | {"temperature", "naming"},
     "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint", "environment"},
@@ -45,6 +45,7 @@ LIGHT = (
     "contracts",
     "settings",
     "picture",
+    "own_code",
     "temperature",
     "naming",
     "fingerprint",

@@ -181,7 +181,8 @@ class DataInfo:
             are numbers, float32.
         mask_id: token id that hides one word of each row, which is the row's class; None: no word
             is hidden.
-        hidden_id: token id that stands for a word that augmentation hides.
+        hidden_id: token id that stands for a word that augmentation hides; None: rows are not to be
+            augmented.
         marks: token ids that begin and end each row and are no words; () for none.
         ranks_items: rows are items of a user's past, the id of class k being k + 1, and the class
             is the next one.
@@ -195,7 +196,7 @@ class DataInfo:
     std: tuple[float, ...]
     vocabulary_size: int | None = None
     mask_id: int | None = None
-    hidden_id: int = 1
+    hidden_id: int | None = None
     marks: tuple[int, ...] = ()
     ranks_items: bool = False
 

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill_lab.own_code import module_file
+
 PACKAGE = "distill_lab"
 FOLDER = Path(__file__).resolve().parent
 REUSE_TAG = {"same_code": "fingerprint", "any_code": "fingerprint_any_code"}
@@ -22,18 +24,19 @@ def fingerprint(*parts: Any) -> str:
 
 
 def source_hash(modules: Iterable[str]) -> str:
-    """Return one hash of the source of modules and of all they import from this package.
+    """Return one hash of the source of modules and of all they import of this package or of yours.
 
     Comments, docstrings and layout do not count; imports under `if TYPE_CHECKING` are not followed.
     """
-    reached: set[str] = set()
+    reached: dict[str, Path | None] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in reached and _path(module) is not None:
-            reached.add(module)
-            waiting += _parsed(module)[1]
-    return fingerprint([[name, _parsed(name)[0]] for name in sorted(reached)])
+        if module not in reached:
+            path = reached[module] = _path(module)
+            waiting += [] if path is None else _parsed(module, path)[1]
+    found = sorted((name, path) for name, path in reached.items() if path is not None)
+    return fingerprint([[name, _parsed(name, path)[0]] for name, path in found])
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -45,30 +48,40 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-@cache
 def _path(module: str) -> Path | None:
+    """Return the file of a module of ours or of yours, `own_code.module_file`."""
+    return _path_of_ours(module) if _is_ours(module) else module_file(module)
+
+
+@cache
+def _path_of_ours(module: str) -> Path | None:
     """Return a module's file; not by `find_spec`, which would import its parents."""
     stem = FOLDER.parent / module.replace(".", "/")
     files = (stem.with_suffix(".py"), stem / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 
 
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == PACKAGE
+
+
 @cache
-def _parsed(module: str) -> tuple[str, list[str]]:
-    """Return the hash of a module's code and the modules of ours that it imports."""
-    path = _path(module)
-    assert path is not None  # callers have checked
+def _parsed(module: str, path: Path) -> tuple[str, list[str]]:
+    """Return the hash of a module's code and the modules that it imports."""
     tree = _Stripped().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return fingerprint(ast.dump(tree)), sorted(set(_imports(tree)))
+    return fingerprint(ast.dump(tree)), sorted(set(_imports(tree, module, path)))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _imports(tree: ast.AST, module: str, path: Path) -> Iterator[str]:
+    place = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = place[: len(place) - node.level + 1] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 class _Stripped(ast.NodeTransformer):

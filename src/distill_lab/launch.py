@@ -16,6 +16,7 @@ from distill_lab.config.recipes import far_from_recipes
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
 from distill_lab.naming import short_name, split_override
+from distill_lab.own_code import make_importable
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
@@ -47,6 +48,7 @@ def checked(overrides: Sequence[str]) -> Parts:
     Raises:
         ConfigError: lists every problem.
     """
+    make_importable()
     request = read(overrides)
     config, unmergeable = composed(request.composable)
     shallow = problems(config)

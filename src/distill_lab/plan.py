@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_lab.contracts import Parts
+from distill_lab.data.pretrained import encoder_digest
 from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
@@ -92,7 +93,11 @@ class Fingerprints:
 
 
 def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
-    """Return the fingerprints of all stages; config, data and code decide them, no result."""
+    """Return the fingerprints of all stages; config, data and code decide them, no result.
+
+    Raises:
+        DataError: the weights that a teacher starts from cannot be had.
+    """
     config, info = parts.config, parts.data.info
     hardware = numeric(parts.hardware)
     result: dict[str, Fingerprints] = {}
@@ -114,6 +119,11 @@ def _relevant(parts: Parts, key: str) -> Any:
     section = parts.config[key]
     if key == "evaluation":
         return {k: v for k, v in section.items() if k not in ("refine", "register_as")}
+    if key == "selection":
+        kept = {k: v for k, v in section.items() if k != "folder"}
+        name = parts.selection.pretrained
+        start = None if name is None else encoder_digest(name, parts.selection.folder)
+        return kept | {"pretrained": start}
     if key == "cache":
         return {} if parts.cache.exact else {k: section[k] for k in ROUNDING}
     return section

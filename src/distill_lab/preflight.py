@@ -95,13 +95,15 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
-        is_text = info.vocabulary_size is not None
-        for key in OF_NUMBERS if is_text else OF_WORDS:
-            value = getattr(regime, key)
-            if value:
-                off = "false" if value is True else 0
-                what = "token ids" if is_text else "no token ids"
-                yield f"{path}.{key}: must be {off} where inputs are {what}, got {value}."
+        of_images = OF_NUMBERS if info.vocabulary_size is not None else ()
+        of_texts = OF_WORDS if info.hidden_id is None else ()
+        refused = {"inputs are token ids": of_images, f"{info.name} is no text": of_texts}
+        for why, keys in refused.items():
+            for key in keys:
+                value = getattr(regime, key)
+                if value:
+                    off = "false" if value is True else 0
+                    yield f"{path}.{key}: must be {off} where {why}, got {value}."
 
 
 def _problems_of_teachers(

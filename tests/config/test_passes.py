@@ -49,3 +49,12 @@ def test_published_weights_are_of_the_first_teacher_alone():
     name = "selection.weights=ResNet18_Weights.IMAGENET1K_V1"
     passes = pass_configs(compose([name, "chain.generations=2"]))
     assert [one["selection"]["weights"] for one in passes] == [name.partition("=")[2], None]
+
+
+def test_only_the_first_teacher_starts_from_pretrained_weights():
+    name = "selection.pretrained=all-MiniLM-L6-v2"
+    passes = pass_configs(compose([name, "chain.generations=2", "chain.assistants=[text_cnn]"]))
+    started = [one["selection"]["pretrained"] for one in passes]
+    assert started == [name.partition("=")[2], None, None]
+    later = {**passes[1]["selection"], "from_run": "abc"}
+    assert problems({**passes[1], "selection": later}) == []

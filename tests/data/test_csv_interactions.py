@@ -42,7 +42,10 @@ def test_the_latest_item_of_each_user_is_asked_for(file):
     [
         ({"num_items": 6}, "data.num_items: must be 5, the number of items in .*, got 6."),
         ({"time_column": "whn"}, "data.time_column: .* has no column 'whn'. Did you mean 'when'"),
-        ({"time_column": "who"}, "a time is no number"),
+        (
+            {"time_column": "who"},
+            "data.time_column: .*my shop.csv, row 1: 'a' is no number. Give times as numbers",
+        ),
     ],
 )
 def test_what_is_asked_for_wrongly_is_named(file, changes, text):
@@ -52,7 +55,7 @@ def test_what_is_asked_for_wrongly_is_named(file, changes, text):
 
 def test_users_with_few_items_are_not_enough(file):
     file.write_text("\n".join(LINES[:4]))
-    with pytest.raises(DataError, match="no user has four items"):
+    with pytest.raises(DataError, match=r"data.user_column: no user of .* has four items"):
         make(file, num_items=3).load()
 
 

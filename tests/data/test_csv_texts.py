@@ -71,6 +71,12 @@ def test_columns_may_have_any_name_and_place_and_texts_any_character(folder):
 def test_labels_are_in_order_of_number_or_of_the_alphabet():
     assert in_order(["10", "-1", "9"]) == ["-1", "9", "10"]
     assert in_order(["10", "9", "x"]) == ["10", "9", "x"]
+    assert in_order(["01", "1", "0"]) == ["0", "01", "1"]
+
+
+def test_a_text_may_be_long(folder):
+    path = write(folder / "long.csv", [("word " * 50_000, "1")])
+    assert len(read(path, "text", "label").texts[0]) == 250_000
 
 
 def test_the_constructor_needs_no_file(tmp_path):
@@ -99,7 +105,8 @@ def test_what_is_asked_for_wrongly_is_named(folder, changes, text):
     ("rows", "text"),
     [
         ([("good", "fine")], "test.csv: has the label 'fine', which is not in train"),
-        ([("good",)], "test.csv: row 1 is cut off"),
+        ([("good",)], "test.csv: row 1 has fewer fields than the header"),
+        ([("a", "good"), ("b", "good", "c")], "test.csv: row 2 has more fields than the header"),
         ([("a", "good"), ("b", "")], "test.csv: row 2 has no 'label'"),
         ([], "test.csv: has no rows"),
     ],

@@ -55,8 +55,7 @@ def test_the_published_validation_split_is_the_test_split(hub):
 def test_each_sentence_of_a_pair_has_half_of_the_row(hub):
     data = make("mrpc", length=8)
     row = data.load().test.inputs[0].tolist()
-    # Three words of the first, the mark, one of the second; all words are equally frequent but "5".
-    assert row[5:] == [0, 0, 0]
+    assert row[5:] == [0, 0, 0]  # four words of the first, one of the second
     assert len(set(row[:5])) == 5
     assert min(row[:5]) >= 2
 

@@ -28,10 +28,10 @@ def test_training_may_ask_for_the_latest_items_alone():
     assert train.inputs.tolist() == [[3, 4], [4, 5], [5, 6]]
 
 
-def test_items_are_in_order_of_time_and_numbered_by_their_order():
+def test_items_are_in_order_of_time_and_then_as_given_and_numbered_by_their_order():
     # Of user 3: items 90, 20, 50, 80 at times 1, 1, 2, 0; numbers 3, 0, 1, 2.
     _, _, test = splits([3, 3, 5, 3, 3], [90, 20, 50, 50, 80], [1, 1, 9, 2, 0])
-    assert test.inputs.tolist() == [[3, 1, 4]]
+    assert test.inputs.tolist() == [[3, 4, 1]]
     assert test.targets.tolist() == [1]
 
 

@@ -56,6 +56,17 @@ def test_a_batch_gives_what_its_clips_give():
     assert torch.allclose(features.of(clips)[250:260], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_as_many_bands_as_there_can_be_all_hear_something(rate):
+    with pytest.raises(ValueError, match="num_bands") as refused:
+        LogMel(rate, rate, 10_000, 20)
+    most = int(str(refused.value).split("<= ")[1].split(",")[0])
+    features = LogMel(rate, rate, most, 20)
+    assert (features._bands().sum(0) > 0).all()
+    with pytest.raises(ValueError, match="num_bands"):
+        LogMel(rate, rate, most + 1, 20)
+
+
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 20.0])
 def test_noise_has_the_power_that_was_asked_for(snr_db):
     clips = torch.stack([tone(500), tone(900, loudness=0.1)])
@@ -68,6 +79,7 @@ def test_noise_has_the_power_that_was_asked_for(snr_db):
     ("arguments", "text"),
     [
         ((RATE, RATE, 1, 96), "num_bands: must be >= 2, got 1."),
+        ((RATE, RATE, 128, 96), r"num_bands: must be <= \d+, as each needs a frequency"),
         ((RATE, RATE, 40, 1), "num_frames: must be >= 2, got 1."),
         ((RATE, 300, 40, 96), "num_frames: must be <= 44, got 96."),
         ((RATE, 100, 40, 96), "num_frames: must be <= 0, got 96."),

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from distill_lab.data import pretrained
 from distill_lab.data.checksum import digest
-from distill_lab.data.pretrained import ALL_MINILM, encoder_arrays
+from distill_lab.data.pretrained import ALL_MINILM, encoder_arrays, encoder_digest
 from distill_lab.errors import DataError
 
 ARRAYS = {
@@ -71,3 +71,29 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     missing = tmp_path / "nothing"
     with pytest.raises(DataError, match=rf"selection.pretrained: {missing} could not be loaded"):
         encoder_arrays(str(missing), tmp_path)
+
+
+def test_a_checkpoint_without_a_pooler_gives_the_same_weights_every_time(tmp_path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=20, intermediate_size=9, **sizes)
+    BertForMaskedLM(config).half().save_pretrained(tmp_path / "own")
+    first, again = (encoder_arrays(str(tmp_path / "own"), tmp_path) for _ in range(2))
+    assert not any(name.startswith("pooler") for name in first)
+    assert digest(first) == digest(again) == encoder_digest(str(tmp_path / "own"), "x")
+    assert {array.dtype for array in first.values()} == {np.dtype(np.float32)}
+
+
+def test_a_checkpoint_that_lacks_a_layer_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=20, intermediate_size=9, **sizes)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    del state["encoder.layer.0.output.dense.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"has no weights for encoder.layer.0.output.dense.weight"):
+        encoder_arrays(str(tmp_path), tmp_path)

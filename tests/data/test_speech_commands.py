@@ -43,6 +43,7 @@ def serve(monkeypatch):
             return io.BytesIO(content)
 
         monkeypatch.setattr(speech_commands, "urlopen", urlopen)
+        monkeypatch.setattr(speech_commands, "NUM_FILES", 6)
         monkeypatch.setattr(speech_commands, "SHA256", hashlib.sha256(content).hexdigest())
         return calls
 
@@ -92,6 +93,18 @@ def test_a_network_that_is_away_is_told(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_whole_is_named(tmp_path):
     (tmp_path / "data_cache" / "speech_commands_v0.02").mkdir(parents=True)
     with pytest.raises(DataError, match="is not whole"):
+        make(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("yes/c_nohash_0.wav", "lacks yes/c_nohash_0.wav"), ("no/a_nohash_0.wav", "has 5 recordings")],
+)
+def test_a_recording_that_is_gone_is_missed(tmp_path, serve, file, text):
+    serve(archive_of(tmp_path / "source"))
+    make(tmp_path).load()
+    (tmp_path / "data_cache" / "speech_commands_v0.02" / file).unlink()
+    with pytest.raises(DataError, match=text):
         make(tmp_path).load()
 
 

@@ -31,6 +31,23 @@ def test_pieces_stand_between_the_two_marks_of_bert():
     assert rows.tolist() == [[2, 5, 6, 7, 8, 3, 0], [2, 1, 3, 0, 0, 0, 0]]
 
 
+def test_what_a_text_says_of_marks_is_text():
+    rows = piece_ids(["game [PAD] [MASK] the"], PIECES, 20).tolist()[0]
+    inside = rows[1 : rows.index(3)]
+    assert (inside[0], inside[-1]) == (8, 7)
+    assert set(inside[1:-1]) == {1}
+
+
+def test_a_pair_has_a_mark_between_and_the_longer_one_is_cut_off():
+    rows = piece_ids([("the game", "playing"), ("the " * 9, "game")], PIECES, 7)
+    assert rows.tolist() == [[2, 7, 8, 3, 5, 6, 3], [2, 7, 7, 7, 3, 8, 3]]
+
+
+def test_each_of_a_pair_of_words_has_half_of_the_row():
+    assert word_ids([("a a a a", "b")], ["a", "b"], 6).tolist() == [[2, 2, 2, 3, 0, 0]]
+    assert frequent_words([("a b", "b"), "c"], 2) == ["b", "a"]
+
+
 def test_a_long_text_still_ends_with_the_mark():
     assert piece_ids(["the game the game the game"], PIECES, 4).tolist() == [[2, 7, 8, 3]]
 

@@ -87,6 +87,11 @@ def test_the_split_seed_decides_recordings_and_noise(toy, tmp_path):
     assert checksum(make(tmp_path, snr_db=None).load()) != checksum(first)
 
 
+def test_a_small_share_is_one_recording(toy, tmp_path):
+    _, validation, _ = make(tmp_path, validation_fraction=1e-6).load()
+    assert len(validation.targets.unique()) == 1
+
+
 def test_no_recording_is_in_two_splits(toy, tmp_path, monkeypatch):
     chosen = []
     monkeypatch.setattr(
@@ -122,6 +127,7 @@ def test_a_missing_language_is_named(sounds):
         ({"seconds": 0.05}, r"seconds: must be in \[0.1, 4\], got 0.05."),
         ({"validation_fraction": 0.0}, r"validation_fraction: must be in \(0, 1\), got 0.0."),
         ({"test_fraction": 0.9}, "test_fraction: must be < 0.9, got 0.9."),
+        ({"snr_db": -400.0}, r"snr_db: must be in \[-60, 60\] or null, got -400.0."),
         ({"num_bands": 1}, "num_bands: must be >= 2, got 1."),
     ],
 )

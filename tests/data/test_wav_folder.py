@@ -72,19 +72,27 @@ def test_every_kind_of_number_is_read_as_the_same_sound(tmp_path, kind):
     else:
         stored = np.round(sound * 2.0 ** (8 * kind().itemsize - 1)).astype(kind)
     wavfile.write(tmp_path / "a.wav", RATE, stored)
-    np.testing.assert_allclose(heard(str(tmp_path / "a.wav"), RATE), sound, atol=0.01)
+    np.testing.assert_allclose(heard(str(tmp_path / "a.wav"), RATE, 4000), sound, atol=0.01)
 
 
 def test_channels_are_averaged_and_rates_are_brought_together(tmp_path):
     sound = tone(440, rate=24000).astype(np.float32)
     wavfile.write(tmp_path / "a.wav", 24000, np.stack([sound * 2, sound * 0], 1))
-    found = heard(str(tmp_path / "a.wav"), RATE)
+    found = heard(str(tmp_path / "a.wav"), RATE, 4000)
     np.testing.assert_allclose(found[100:-100], tone(440)[100:-100], atol=0.01)
 
 
 def test_what_is_no_sound_is_named(folder):
     (folder / "train" / "low" / "0.wav").write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"train/low/0.wav: cannot be read"):
+        make(folder).load()
+
+
+@pytest.mark.parametrize("kept", [4, 20, 30, 44])
+def test_a_file_that_is_cut_off_is_named(folder, kept):
+    path = folder / "train" / "low" / "0.wav"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"train/low/0.wav: (cannot be read|holds no sound)"):
         make(folder).load()
 
 

@@ -7,7 +7,7 @@ from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.module import DataModule
 from distill_lab.data.word_augment import WordAugmentation, stretch
 
-WORDS = DataInfo("words", (8,), 2, (), (), (), vocabulary_size=50)
+WORDS = DataInfo("words", (8,), 2, (), (), (), vocabulary_size=50, hidden_id=1)
 PIECES = DataInfo("pieces", (8,), 2, (), (), (), 50, hidden_id=40, marks=(41, 42))
 ROWS = torch.arange(2, 10).repeat(400, 1)
 INDEX = torch.arange(400)
@@ -50,6 +50,8 @@ def test_a_share_of_the_rows_is_cut_to_one_to_five_words_of_those_it_had():
         ([41, 5, 6, 7, 42, 0], 0.3, 0.99, [41, 6, 7, 42, 0, 0]),
         ([41, 5, 6, 7, 8, 42], 0.99, 0.5, [41, 5, 6, 7, 8, 42]),  # has no more than four
         ([41, 42, 0, 0, 0, 0], 0.99, 0.99, [41, 42, 0, 0, 0, 0]),
+        ([41, 5, 42, 7, 42, 0], 0.0, 0.99, [41, 7, 42, 0, 0, 0]),  # of a pair, to its last word
+        ([41, 5, 42, 7, 42, 0], 0.99, 0.0, [41, 5, 42, 7, 42, 0]),
     ],
 )
 def test_a_stretch_stands_between_the_marks(row, length, start, expected):

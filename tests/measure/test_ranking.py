@@ -45,15 +45,16 @@ def test_of_equal_logits_the_other_item_is_the_higher():
 
 
 def test_users_are_divided_by_how_popular_their_next_item_is():
-    logits = torch.full((3, 10), -5.0)
-    logits[0, 0] = logits[1, 1] = 1.0  # found: a popular one, another one
-    logits[2] = torch.arange(10)
-    logits[2, 7] = -9.0  # not among the first nine that are not past
-    past = torch.zeros(3, 1, dtype=torch.int64)
-    counts = torch.tensor([9, 0, 0, 0, 0, 0, 8, 0, 0, 0])  # items 0 and 6 are the fifth
-    found = ranking(logits, torch.tensor([0, 1, 7]), past, counts)
-    assert (found.hr10_popular, found.hr10_unpopular) == (1.0, 1.0)  # ten items: all are shown
-    nobody = ranking(logits[:1], torch.tensor([0]), past[:1], counts)
+    counts = torch.zeros(20)
+    counts[[0, 6, 8, 9]] = torch.tensor([9.0, 8.0, 7.0, 6.0])  # the fifth of twenty items
+    targets = torch.tensor([0, 6, 1, 7, 11])
+    logits = torch.zeros(5, 20)
+    logits[0, 0] = logits[2, 1] = 1.0  # found: a popular one, another one
+    past = torch.zeros(5, 1, dtype=torch.int64)
+    found = ranking(logits, targets, past, counts)
+    assert found.hr10_popular == 1 / 2
+    assert found.hr10_unpopular == 1 / 3
+    nobody = ranking(logits[:1], targets[:1], past[:1], counts)
     assert nobody.hr10_unpopular is None
 
 

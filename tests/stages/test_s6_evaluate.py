@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from distill_lab.measure.cost import Cost
+from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.settings import Evaluation, Refine
 from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Row
@@ -46,3 +49,14 @@ def test_values_are_those_worked_by_hand():
 )
 def test_each_goal_can_be_missed_alone(change, missed):
     assert [name for name, goal in verdict(**change).items() if not goal.met] == [missed]
+
+
+def test_where_items_are_ranked_the_verdict_is_on_their_places():
+    def ranked(name, accuracy, ndcg):
+        found = Ranking(0.9, ndcg, 0.5, None, None)
+        return replace(row(name, accuracy, 100, 100), ranking=found)
+
+    rows = [ranked(TEACHER, 0.1, 0.4), ranked(CONTROL, 0.3, 0.2), ranked(DISTILLED, 0.2, 0.3)]
+    goals = {goal.name: goal for goal in judge(rows, EVALUATION)}
+    assert goals["NDCG@10 kept"].value == pytest.approx(0.75)
+    assert goals["gain over the control"].value == pytest.approx(0.1)

@@ -12,9 +12,10 @@ from distill_lab import settings, temperature
 from distill_lab.config.groups import options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
-from distill_lab.config.signature import Parameter, conforms, describe, signature_of
+from distill_lab.config.signature import OURS, Parameter, conforms, describe, signature_of
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
+from distill_lab.own_code import module_file
 
 MISSING = "???"
 SUPPLIED = ("input_shape", "num_classes", "vocabulary_size", "mask_id")
@@ -40,6 +41,8 @@ TARGETS = {
     "loss": "distill_lab.losses.",
     "temperature": "distill_lab.temperature.",
 }
+OPEN = (TARGETS["data"], TARGETS["teacher"], TARGETS["loss"])
+"""What code of your own may take the place of."""
 WITHOUT_TORCH = (SETTINGS_PREFIX, TARGETS["data"], TARGETS["temperature"])
 """Where parts are that can be made in no time; the others are made by the preflight."""
 VALUES: dict[str, Any] = {
@@ -199,8 +202,9 @@ def _settings(name: str) -> str:
 
 def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:
     target = node.get("_target_")
-    if not isinstance(target, str) or not target.startswith(prefix):
-        yield f"{path}._target_: must start with {prefix!r}, got {_shown(target)}."
+    if not isinstance(target, str) or not (target.startswith(prefix) or _is_own(target, prefix)):
+        or_own = ", or be in a module of the working directory" if prefix in OPEN else ""
+        yield f"{path}._target_: must start with {prefix!r}{or_own}, got {_shown(target)}."
         return
     try:
         supplied = SUPPLIED if path in NETWORKS else ()
@@ -215,9 +219,14 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
     yield from found
     args = _mended(path, node, known, found)
     if args.keys() == known.keys():
-        make = _made if prefix.startswith(WITHOUT_TORCH) else check
+        light = target.startswith(OURS) and prefix.startswith(WITHOUT_TORCH)
+        make = _made if light else check
         for point in grid({**args, "_target_": target}):
             yield from out_of_range(path, target, point.args, partial(make, target))
+
+
+def _is_own(target: str, prefix: str) -> bool:
+    return prefix in OPEN and module_file(target.rpartition(".")[0]) is not None
 
 
 def _mended(

@@ -20,24 +20,26 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, is_group
+from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, conf_folders, is_group
 from distill_lab.errors import ConfigError
 from distill_lab.naming import split_override
 
 REFUSALS = (HydraException, OmegaConfBaseException)
 
 
-class ExperimentsOnPath(SearchPathPlugin):
-    """Lets `experiments=paper/name` find `experiments/`, ours and the working directory's."""
+class OwnFilesOnPath(SearchPathPlugin):
+    """Lets groups find options in `conf/`, and experiments in `experiments/`, ours and your own."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the parents of the two folders."""
+        """Append what holds them in the package and in the working directory."""
+        for folder in conf_folders()[1:]:
+            search_path.append("distill-lab", folder.as_uri())
         for parent in dict.fromkeys((ROOT, Path.cwd())):
             if (parent / EXPERIMENTS).is_dir():
                 search_path.append("distill-lab", parent.as_uri())
 
 
-Plugins.instance().register(ExperimentsOnPath)
+Plugins.instance().register(OwnFilesOnPath)
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,12 @@ ROOT = next(root for root in (PACKAGE, *PACKAGE.parents) if (root / "conf/config
 CONF = ROOT / "conf"
 
 
+def conf_folders() -> list[Path]:
+    """Return the folders that options lie in: ours and, if there is one, your own `conf/`."""
+    own = Path.cwd() / "conf"
+    return [CONF] if own == CONF or not own.is_dir() else [CONF, own]
+
+
 def groups() -> dict[str, list[str]]:
     """Return the config groups as they are chosen on the command line, with their options.
 
@@ -33,7 +39,7 @@ def options(group: str) -> list[str]:
     if group == EXPERIMENTS:
         folders = {ROOT / EXPERIMENTS, Path.cwd() / EXPERIMENTS}
     else:
-        folders = {CONF / group}
+        folders = {folder / group for folder in conf_folders()}
     names = {
         str(path.relative_to(folder).with_suffix(""))
         for folder in folders
@@ -50,7 +56,8 @@ def takes_several(key: str) -> bool:
 
 def ready(target: str) -> dict[str, Any]:
     """Return the values that the first option with this `_target_` has; of a grid, its first."""
-    return _ready_values(CONF).get(target, {})
+    found = (_ready_values(folder).get(target) for folder in conf_folders())
+    return next((values for values in found if values is not None), {})
 
 
 @cache

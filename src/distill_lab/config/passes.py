@@ -11,7 +11,7 @@ def pass_configs(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one config per pass, in order; of a run without a chain, its own.
 
     The teacher of every pass but the first is the student of the pass before, whose run is not
-    known yet; published weights are of the first alone.
+    known yet; published weights, to take or to start from, are of the first alone.
 
     Args:
         config: in which no problem was found.
@@ -21,7 +21,8 @@ def pass_configs(config: dict[str, Any]) -> list[dict[str, Any]]:
     assistants = [compose([choice])["student"] for choice in choices]
     students = [*assistants, *[config["student"]] * chain["generations"]]
     teachers = [config["teacher"], *students[:-1]]
-    later = {**config, "selection": {**config["selection"], "weights": None}}
+    trained_before = {"weights": None, "pretrained": None}
+    later = {**config, "selection": {**config["selection"], **trained_before}}
     return [
         {**(later if number else config), "teacher": teacher, "student": student}
         for number, (teacher, student) in enumerate(zip(teachers, students, strict=True))

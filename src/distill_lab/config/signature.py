@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from distill_lab.errors import nearest
+from distill_lab.own_code import module_file
 
 Definition = ast.ClassDef | ast.FunctionDef
 OURS = "distill_lab."
@@ -107,6 +108,9 @@ def parsed(module: str) -> ast.Module:
     Raises:
         ValueError: there is no such module; names the nearest.
     """
+    own = None if module.startswith(OURS) else module_file(module)
+    if own is not None:
+        return ast.parse(own.read_text(encoding="utf-8"))
     parent, _, _ = module.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)

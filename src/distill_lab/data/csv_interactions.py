@@ -67,12 +67,25 @@ class CsvInteractions:
                 f"{self.info.num_classes}."
             )
         numbers = {item: number for number, item in enumerate(found)}
-        try:
-            when = np.array(times, np.float64)
-        except ValueError as error:
-            raise DataError(f"{self.file}: a time is no number ({error}).") from error
+        when = np.array([_number(time) for time in times])
+        if not np.isfinite(when).all():
+            row = int(np.flatnonzero(~np.isfinite(when))[0])
+            raise DataError(
+                f"data.time_column: {self.file}, row {row + 1}: {times[row]!r} is no number. Give "
+                "times as numbers, e.g. seconds since 1970."
+            )
         who = np.unique(np.array(users), return_inverse=True)[1]
         splits = self.histories.splits(who, np.array([numbers[item] for item in items]), when)
         if not len(splits.test.targets):
-            raise DataError(f"{self.file}: no user has four items.")
+            raise DataError(
+                f"data.user_column: no user of {self.file} has four items: two are trained on, one "
+                "is for validation and one for test."
+            )
         return splits
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
+
+
 class Table(NamedTuple):
     """What was read of a file, row by row."""
 
@@ -154,7 +157,8 @@ def columns_of(path: Path, columns: dict[str, str]) -> tuple[list[str], ...]:
         columns: key of the config -> name of a column.
 
     Raises:
-        DataError: it cannot be read, has no such column, a row is cut off, or there are no rows.
+        DataError: it cannot be read, has no such column, a row has more or fewer fields, or there
+            are no rows.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -166,14 +170,20 @@ def columns_of(path: Path, columns: dict[str, str]) -> tuple[list[str], ...]:
                         f"data.{key}: {path} has no column {column!r}.{nearest(column, known)} "
                         f"Columns: {', '.join(known) or 'none'}."
                     )
-            rows = [[row[column] for column in columns.values()] for row in reader]
+            csv.field_size_limit(LONGEST_FIELD)
+            rows: list[list[str]] = []
+            for row in reader:
+                if None in row or None in row.values():
+                    many = "more" if None in row else "fewer"
+                    raise DataError(
+                        f"{path}: row {len(rows) + 1} has {many} fields than the header; a text "
+                        "with commas needs quotes around it."
+                    )
+                rows.append([row[column] for column in columns.values()])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from error
     if not rows:
         raise DataError(f"{path}: has no rows.")
-    for number, row in enumerate(rows):
-        if None in row:
-            raise DataError(f"{path}: row {number + 1} is cut off.")
     return tuple(list(values) for values in zip(*rows, strict=True))
 
 
@@ -185,4 +195,4 @@ def in_order(labels: Sequence[str]) -> list[str]:
     """
     found = set(labels)
     is_number = all(re.fullmatch(r"-?\d+", label) for label in found)
-    return sorted(found, key=int) if is_number else sorted(found)
+    return sorted(found, key=lambda label: (int(label), label)) if is_number else sorted(found)

@@ -10,9 +10,6 @@ from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.tokens import Tokens
 from distill_lab.errors import DataError
 
-SEPARATOR = " [SEP] "
-"""Between the sentences of a pair: BERT's mark; to a vocabulary of words a word like others."""
-
 
 @dataclass(frozen=True)
 class Task:
@@ -54,8 +51,8 @@ class Glue:
     """The tasks of GLUE that have classes; all but STS-B, which has numbers.
 
     The labels of the test split are not published, so the published validation split is the test
-    split here, as in the tables of papers, and validation is taken from the training split. The
-    sentences of a pair each have half of a row at most; token types are not told apart.
+    split here, as in the tables of papers, and validation is taken from the training split. Token
+    types are not told apart. What the hub answers is held against the number of samples alone.
 
     Source: Wang et al. 2019, arXiv:1804.07461; `nyu-mll/glue` of the package datasets, which keeps
     what it downloads and has to be installed: `pip install 'distill-lab[hub]'`.
@@ -123,13 +120,9 @@ class Glue:
             Arrays(ids["test"], targets["test"]),
         )
 
-    def _texts(self, table: Any) -> list[str]:
+    def _texts(self, table: Any) -> list[Any]:
         columns = [list(table[name]) for name in self.task.columns]
-        if len(columns) == 1:
-            return columns[0]
-        words = max(1, self.tokens.length // 2 - 1)
-        halves = ([" ".join(text.split()[:words]) for text in column] for column in columns)
-        return [SEPARATOR.join(pair) for pair in zip(*halves, strict=True)]
+        return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
 def _downloaded(task: str) -> Any:

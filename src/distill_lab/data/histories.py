@@ -55,9 +55,10 @@ class Histories:
         Args:
             users: (M,) who.
             items: (M,) what; numbered from 0 on by their order.
-            times: (M,) when; of one time, the smaller item comes first.
+            times: (M,) when; those of one time stay in the order in which they are given, as an
+                order by item would be one that networks can learn.
         """
-        order = np.lexsort([items, times, users])
+        order = np.lexsort([times, users])
         own, numbers = users[order], np.unique(items, return_inverse=True)[1][order]
         starts = np.flatnonzero(own[1:] != own[:-1]) + 1
         rows: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "validation": [], "test": []}

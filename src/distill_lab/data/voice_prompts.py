@@ -47,7 +47,7 @@ class VoicePrompts:
         folder: where the recordings are kept, absolute or from the working directory.
         seconds: length of a clip, in [0.1, 4]; shorter recordings are left out.
         snr_db: white noise that is added to each clip: power of the clip to that of the noise in
-            decibels; None: none.
+            decibels, in [-60, 60]; None: none.
         num_bands: height of the pictures, see `LogMel`.
         num_frames: width of the pictures, see `LogMel`.
         validation_fraction: in (0, 1), share of the recordings that choices are made on.
@@ -76,6 +76,8 @@ class VoicePrompts:
         for name, value in fractions.items():
             if not 0 < value < 1:
                 raise ValueError(f"{name}: must be in (0, 1), got {value}.")
+        if snr_db is not None and not -60 <= snr_db <= 60:
+            raise ValueError(f"snr_db: must be in [-60, 60] or null, got {snr_db}.")
         left = 1 - validation_fraction
         if test_fraction >= left:
             raise ValueError(f"test_fraction: must be < {left:g}, got {test_fraction}.")
@@ -107,7 +109,7 @@ class VoicePrompts:
         sources["the Debian packages"] = from_debian
         raw = fetch(self.folder / "voice_prompts.npz", SHA256, sources)
         languages = torch.from_numpy(raw["languages"]).long()
-        sizes = tuple(round(share * len(languages)) for share in self.fractions)
+        sizes = tuple(max(1, round(share * len(languages))) for share in self.fractions)
         validation, test, train = stratified(languages, sizes, self.split_seed)
         generator = torch.Generator().manual_seed(self.split_seed)
         return Splits(

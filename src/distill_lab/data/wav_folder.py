@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,16 @@ import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
 from distill_lab.data.folders import SOUNDS, Found, class_names, three_splits
-from distill_lab.data.log_mel import LogMel
+from distill_lab.data.log_mel import BATCH, LogMel
 from distill_lab.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DAMAGED = (OSError, ValueError, struct.error, UnboundLocalError)
+"""What scipy raises where a file is no sound, or cut off; the last where it has no data."""
+MARGIN = 100
+"""Samples after the last that is heard, which the filter of another rate looks at."""
 
 
 class WavFolder:
@@ -103,18 +109,22 @@ def pictures(paths: Sequence[str], features: LogMel) -> Tensor:
     """
     import torch
 
-    clips = np.zeros((len(paths), features.num_samples), np.float32)
-    for clip, path in zip(clips, paths, strict=True):
-        sound = heard(path, features.rate)[: features.num_samples]
-        clip[: len(sound)] = sound
-    return features.of(torch.from_numpy(clips))
+    made = torch.empty(len(paths), 1, features.num_bands, features.num_frames)
+    for first in range(0, len(paths), BATCH):  # all clips at once would take gigabytes
+        some = paths[first : first + BATCH]
+        clips = np.zeros((len(some), features.num_samples), np.float32)
+        for clip, path in zip(clips, some, strict=True):
+            sound = heard(path, features.rate, features.num_samples)
+            clip[: len(sound)] = sound
+        made[first : first + BATCH] = features.of(torch.from_numpy(clips))
+    return made
 
 
-def heard(path: str, rate: int) -> np.ndarray:
-    """Return the samples of a wav file, one channel in [-1, 1] at a rate.
+def heard(path: str, rate: int, num_samples: int) -> np.ndarray:
+    """Return the first samples of a wav file, one channel in [-1, 1] at a rate.
 
     Raises:
-        DataError: it is no wav file that scipy can read.
+        DataError: it is no wav file that scipy can read, or holds no sound.
     """
     from scipy.io import wavfile
     from scipy.signal import resample_poly
@@ -123,8 +133,11 @@ def heard(path: str, rate: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
             own, sound = wavfile.read(path)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: cannot be read ({error}).") from error
+    if not len(sound):
+        raise DataError(f"{path}: holds no sound.")
+    sound = sound[: (num_samples + MARGIN) * own // rate + 1]
     if sound.dtype == np.uint8:
         sound = (sound.astype(np.float32) - 128) / 128
     elif np.issubdtype(sound.dtype, np.integer):
@@ -134,4 +147,4 @@ def heard(path: str, rate: int) -> np.ndarray:
     if own != rate:
         common = math.gcd(own, rate)
         sound = resample_poly(sound, rate // common, own // common)
-    return sound.astype(np.float32)
+    return sound[:num_samples].astype(np.float32)

@@ -51,7 +51,7 @@ class WordAugmentation:
             ids: (B, L), words without a gap, between `info.marks` where there are some, then 0.
             index: (B,) number of each row in its split; on the CPU.
             view: number of the augmentation.
-            info: of the dataset.
+            info: of the dataset, with a `hidden_id`.
         """
         if self.ngram_rows:
             drawn = uniforms(self.seed, index, view, Stream.NGRAM, 3).to(ids.device)
@@ -61,6 +61,7 @@ class WordAugmentation:
             places = ids.shape[1]
             drawn = uniforms(self.seed, index, view, Stream.MASK_WORD, places).to(ids.device)
             hidden = is_word(ids, info.marks) & (drawn < self.mask_words)
+            assert info.hidden_id is not None  # the preflight has refused others
             ids = torch.where(hidden, info.hidden_id, ids)
         return ids
 
@@ -83,7 +84,7 @@ def stretch(ids: Tensor, length: Tensor, start: Tensor, marks: tuple[int, ...]) 
         marks: ids at the beginning and at the end of each row; or none.
     """
     first = 1 if marks else 0
-    words = is_word(ids, marks).sum(1)
+    words = ((ids != 0).sum(1) - (2 if marks else 0)).clamp(min=0)  # a mark between counts as one
     count = torch.minimum((length * LONGEST).long() + 1, words)
     begin = (start * (words - count + 1)).long()
     place = torch.arange(ids.shape[1], device=ids.device)

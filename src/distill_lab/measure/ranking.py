@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 DEPTH = 10  # places that a user looks at
-POPULAR_SHARE = 0.2  # of the items; the most frequent in training
+POPULAR_SHARE = 0.2  # of the items; those that were had most often
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of one network on one split, over all items, those of the user's past left out.
+    """Scores of one network on one split, over all items but those of the user's row.
 
     With one item to be found, the recall at 10 is the hit rate, and the ideal DCG is 1.
 
@@ -43,8 +43,9 @@ def ranking(logits: Tensor, targets: Tensor, past: Tensor, counts: Tensor) -> Ra
     Args:
         logits: (N, K), finite.
         targets: (N,) the next item.
-        past: (N, L) items that a user has had, from 1 on: item k is k + 1; 0 for none.
-        counts: (K,) how often each item is in training.
+        past: (N, L) the row of each user, its latest items from 1 on: item k is k + 1; 0 for none.
+            What a user had before them is ranked as any other item.
+        counts: (K,) how often each item was had.
 
     Raises:
         ValueError: the shapes do not fit, or there are no users.

@@ -16,7 +16,7 @@ from distill_lab.contracts import Component, Parts, grid_labels
 from distill_lab.data.checksum import digest
 from distill_lab.data.pretrained import encoder_arrays
 from distill_lab.environment import environment
-from distill_lab.errors import DataError, RunError
+from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
@@ -62,6 +62,7 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
     same candidates share the work.
 
     Raises:
+        DataError: the weights that they start from cannot be had.
         RunError: a training failed.
     """
     done: dict[int, Trained] = {}
@@ -90,10 +91,7 @@ def _first_weights(selection: Selection) -> dict[str, np.ndarray]:
     """Return the weights that the encoders start from; none where they start from random ones."""
     if selection.pretrained is None:
         return {}
-    try:
-        return encoder_arrays(selection.pretrained, Path(selection.folder))
-    except DataError as error:
-        raise RunError(str(error)) from error
+    return encoder_arrays(selection.pretrained, Path(selection.folder))
 
 
 def _fingerprints(context: Context, point: Point, first: dict[str, np.ndarray]) -> dict[str, str]:

@@ -214,15 +214,20 @@ class Row:
     cost: Cost
     ranking: Ranking | None = None
 
+    @property
+    def quality(self) -> float:
+        """What networks are compared by: NDCG@10 where items are ranked, else the accuracy."""
+        return self.scores.accuracy if self.ranking is None else self.ranking.ndcg10
+
 
 class Comparison(NamedTuple):
     """The distilled student against teacher and control.
 
     Attributes:
-        accuracy_kept: of the teacher's.
+        accuracy_kept: of the teacher's `quality`.
         compute_saved: of the teacher's MACs.
         parameters_fraction: of the teacher's.
-        gain: accuracy over the control's.
+        gain: `quality` over the control's.
     """
 
     accuracy_kept: float
@@ -236,10 +241,10 @@ def compare(rows: list[Row]) -> Comparison:
     by_name = {row.name: row for row in rows}
     teacher, control, student = (by_name[name] for name in (TEACHER, CONTROL, DISTILLED))
     return Comparison(
-        student.scores.accuracy / max(teacher.scores.accuracy, 1e-9),
+        student.quality / max(teacher.quality, 1e-9),
         1 - student.cost.macs / max(teacher.cost.macs, 1),
         student.cost.parameters / max(teacher.cost.parameters, 1),
-        student.scores.accuracy - control.scores.accuracy,
+        student.quality - control.quality,
     )
 
 

@@ -87,8 +87,9 @@ def run(
 def judge(rows: list[Row], evaluation: Evaluation) -> list[Goal]:
     """Hold the distilled student against the goals: accuracy kept, compute saved, size, gain."""
     kept, saved, size, gain = compare(rows)
+    what = "accuracy" if rows[0].ranking is None else "NDCG@10"
     return [
-        Goal("accuracy kept", kept, evaluation.goal_accuracy_kept, at_least=True),
+        Goal(f"{what} kept", kept, evaluation.goal_accuracy_kept, at_least=True),
         Goal("compute saved", saved, evaluation.goal_compute_saved, at_least=True),
         Goal("parameters of the teacher's", size, evaluation.goal_parameters_fraction, False),
         Goal("gain over the control", gain, 0.0, at_least=True, is_gain=True),
@@ -144,9 +145,9 @@ def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
 
 
 def _ranking(context: Context, logits: Tensor) -> Ranking:
-    train, test = context.splits.train, context.splits.test
-    counts = train.targets.bincount(minlength=context.info.num_classes)
-    return ranking(logits, test.targets, test.inputs[:], counts)
+    validation, test = context.splits.validation, context.splits.test
+    counts = validation.inputs[:].flatten().bincount(minlength=context.info.num_classes + 1)
+    return ranking(logits, test.targets, test.inputs[:], counts[1:])
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
