@@ -9,7 +9,7 @@ Nothing here imports torch at run time, so the command line can read these types
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -166,6 +166,18 @@ class Splits(NamedTuple):
     test: Arrays
 
 
+class Columns(NamedTuple):
+    """Token ids of each row that students read in place of the others.
+
+    Attributes:
+        start: of the columns; what is before them is what teachers read.
+        vocabulary_size: of their own vocabulary.
+    """
+
+    start: int
+    vocabulary_size: int
+
+
 @dataclass(frozen=True)
 class DataInfo:
     """What is known of a dataset before it is loaded.
@@ -184,6 +196,7 @@ class DataInfo:
         hidden_id: token id that stands for a word that augmentation hides; None: rows are not to be
             augmented.
         marks: token ids that begin and end each row and are no words; () for none.
+        of_students: the columns that students have to themselves; None: all read the same.
         ranks_items: rows are items of a user's past, the id of class k being k + 1, and the class
             is the next one.
     """
@@ -199,12 +212,24 @@ class DataInfo:
     hidden_id: int | None = None
     marks: tuple[int, ...] = ()
     ranks_items: bool = False
+    of_students: Columns | None = None
+
+    def read_by(self, student: bool) -> DataInfo:
+        """Return what is known to a network that reads the columns of students, or the others."""
+        own = self.of_students
+        if own is None:
+            return self
+        if not student:
+            return replace(self, input_shape=(own.start,), of_students=None)
+        length, size = self.input_shape[0] - own.start, own.vocabulary_size
+        return replace(self, input_shape=(length,), vocabulary_size=size, of_students=None)
 
     @property
     def decisive(self) -> list[Any]:
         """What networks and their inputs depend on besides the arrays, as plain values."""
         shape = [list(self.input_shape), self.num_classes, self.vocabulary_size, self.mask_id]
-        return [list(self.mean), list(self.std), *shape, self.hidden_id, list(self.marks)]
+        marks = [self.hidden_id, list(self.marks)]
+        return [list(self.mean), list(self.std), *shape, *marks, self.of_students]
 
 
 class Dataset(Protocol):
@@ -223,10 +248,12 @@ class Component:
     Attributes:
         target: dotted path of a class or function.
         args: its keyword arguments, as plain values.
+        is_student: of a network: it reads the columns of students where the data have some.
     """
 
     target: str
     args: dict[str, Any] = field(default_factory=dict)
+    is_student: bool = False
 
     def make(self, **extra: Any) -> Any:
         """Import the target and call it with `args` and `extra`."""
@@ -244,6 +271,12 @@ class Component:
             ValueError: a knob is out of range, or the input is too small for the network.
         """
         net: nn.Module = self.make(**self.supplied(info))
+        return self.reading(net, info)
+
+    def reading(self, net: nn.Module, info: DataInfo) -> nn.Module:
+        """Let the network read its own columns of each row, and return it."""
+        if info.of_students is not None:
+            net.register_forward_pre_hook(_OfStudents(info.of_students.start, self.is_student))
         return net
 
     def supplied(self, info: DataInfo) -> dict[str, Any]:
@@ -252,6 +285,7 @@ class Component:
         Raises:
             ValueError: the inputs are token ids, which this network does not read.
         """
+        info = info.read_by(self.is_student)
         given = {"input_shape": info.input_shape, "num_classes": info.num_classes}
         words = {"vocabulary_size": info.vocabulary_size, "mask_id": info.mask_id}
         known, name = self._parameters, self.target.rpartition(".")[2]
@@ -290,6 +324,18 @@ class Component:
         return f"{self.target.rpartition('.')[2]} {knobs}".strip()
 
 
+@dataclass(frozen=True)
+class _OfStudents:
+    """Leaves a network the columns of students, or the others; a hook that can be copied."""
+
+    start: int
+    is_student: bool
+
+    def __call__(self, net: nn.Module, given: tuple[Any, ...]) -> Any:
+        rows, start = given[0], self.start
+        return (rows[:, start:] if self.is_student else rows[:, :start],)
+
+
 def placeholder(net: nn.Module, input_shape: tuple[int, ...], batch_size: int) -> Tensor:
     """Return (batch_size, *input_shape) to run a network on where the values do not matter.
 
@@ -308,7 +354,7 @@ def placeholder(net: nn.Module, input_shape: tuple[int, ...], batch_size: int) -
 
 def _shown(value: Any) -> Any:
     """Show a network inside another one by its label."""
-    is_network = isinstance(value, dict) and value.keys() == {"target", "args"}
+    is_network = isinstance(value, dict) and value.keys() == {"target", "args", "is_student"}
     return f"({Component(**value).label})" if is_network else value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from distill_lab.config.check import build, component, grid, problems, settings_of
+from distill_lab.config.check import build, component, grid, problems, settings_of, students_of
 from distill_lab.config.compose import choices, compose, composed, jobs, own_sweep
 from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
 from distill_lab.config.overrides import read
@@ -115,7 +115,7 @@ def deep_problems(
     return preflight.problems(
         component(config["data"]) if sound("data") else None,
         grid(config["teacher"]) if sound("teacher") else (),
-        grid(config["student"]) if sound("student") else (),
+        students_of(config["student"]) if sound("student") else (),
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
         settings_of(config["design"]) if sound("design") else None,
         {path: settings_of(node) for path, node in regimes.items() if sound(path)},

@@ -74,6 +74,8 @@ def problems(
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
     cases = [Case(max(teacher_nets, key=count_parameters), teacher_nets, student_nets)]
+    if design.reuse_classifier and info.of_students is not None:
+        return ["design.reuse_classifier: must be false where students have rows of their own."]
     if design.reuse_classifier:
         try:
             cases = _reusing(teachers, students, teacher_nets, info)
@@ -215,7 +217,7 @@ def _networks(
         net, wrong = _made(slot, component, **supplied)
         found += wrong
         if isinstance(net, nn.Module):
-            nets.append(net)
+            nets.append(component.reading(net, info))
         elif not wrong:
             found.append(f"{slot}._target_: must be a network, got {component.target!r}.")
     return nets, found

@@ -52,7 +52,13 @@ def toy(monkeypatch):
 
 
 def make(folder, **changes):
-    given = {"length": 4, "num_words": 20, "num_validation": 8, "split_seed": 0}
+    given = {
+        "length": 4,
+        "num_words": 20,
+        "student_words": None,
+        "num_validation": 8,
+        "split_seed": 0,
+    }
     return Corpus("reuters_r8", str(folder), **(given | changes))
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from distill_lab.data.checksum import checksum
 from distill_lab.data.csv_texts import CsvTexts, in_order, read
-from distill_lab.errors import DataError
+from distill_lab.errors import ConfigError, DataError
+from distill_lab.launch import checked, run_job
 
 LABELS = ("bad", "good")
 
@@ -37,6 +38,7 @@ def make(folder, **changes):
         "num_classes": 2,
         "length": 5,
         "num_words": 30,
+        "student_words": None,
         "folder": "data_cache",
         "validation_fraction": 0.2,
         "split_seed": 0,
@@ -134,3 +136,55 @@ def test_a_file_that_is_no_text_is_named(folder):
 def test_an_argument_out_of_range_is_named(tmp_path, changes, text):
     with pytest.raises(ValueError, match=text):
         make(tmp_path, **changes)
+
+
+def test_students_may_have_rows_of_their_own_words(folder):
+    data = make(folder, student_words=3)
+    assert data.info.input_shape == (10,)
+    assert data.info.read_by(student=False).input_shape == (5,)
+    own = data.info.read_by(student=True)
+    assert (own.input_shape, own.vocabulary_size) == ((5,), 5)
+    teachers, students = data.load().test.inputs.split(5, 1)
+    assert teachers.equal(make(folder).load().test.inputs)
+    assert students.equal(make(folder, num_words=3).load().test.inputs)
+    with pytest.raises(ValueError, match=r"student_words: must be >= 1 or null, got 0"):
+        make(folder, student_words=0)
+
+
+def test_a_student_reads_its_own_rows_from_check_to_report(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    given = [
+        "data=csv_texts",
+        "data.length=6",
+        "data.num_words=30",
+        "data.student_words=4",
+        "data.validation_fraction=0.2",
+        "architecture@teacher=bert_tiny",
+        "architecture@student=bilstm",
+        "regime.epochs=1",
+        "selection.regime.epochs=1",
+        "knowledge.num_samples=16",
+        "knowledge.student_epochs=0",
+        "design.latency_repeats=1",
+        "evaluation.latency_repeats=1",
+        "hardware.threads=1",
+    ]
+    done = run_job(checked(given), given)
+    embedding, lstm = 6 * 100, 2 * 4 * 150 * (100 + 150 + 2)
+    head = 300 * 200 + 200 + 200 * 2 + 2
+    assert done.report.rows[-1].cost.parameters == embedding + lstm + head
+    again = run_job(checked(given), given)
+    assert again.report == done.report
+    taken = [*given, "architecture@student=word_bag", f"selection.from_run={done.run_id}"]
+    assert run_job(checked(taken), taken).report.rows[0].architecture.startswith("BiLSTM")
+
+
+def test_what_reads_both_rows_is_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    given = ["data=csv_texts", "data.student_words=4", "architecture@teacher=bert_tiny"]
+    for change, text in (
+        ("regime.mask_words=0.1", "regime.mask_words: must be 0 where"),
+        ("design.reuse_classifier=true", "must be false where students have rows of their own"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            checked([*given, "architecture@student=text_cnn", change])

@@ -40,7 +40,7 @@ def hub(monkeypatch):
 
 
 def make(task="sst2", num_validation=4, length=4, num_words=30):
-    return Glue(task, length, num_words, "data_cache", num_validation, split_seed=0)
+    return Glue(task, length, num_words, None, "data_cache", num_validation, split_seed=0)
 
 
 def test_the_published_validation_split_is_the_test_split(hub):

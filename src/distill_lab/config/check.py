@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args
@@ -143,7 +144,7 @@ def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Part
         reuse=config["reuse"],
         data=component(config["data"]).make(),
         teachers=grid(config["teacher"]),
-        students=grid(config["student"]),
+        students=students_of(config["student"]),
         loss={name: component(node) for name, node in config["loss"].items()},
         temperature=component(config["temperature"]),
         config=config,
@@ -164,6 +165,11 @@ def grid(node: dict[str, Any]) -> tuple[Component, ...]:
     return tuple(
         Component(node["_target_"], dict(zip(args, point, strict=True))) for point in product(*axes)
     )
+
+
+def students_of(node: dict[str, Any]) -> tuple[Component, ...]:
+    """Return every point of the student's grid."""
+    return tuple(replace(one, is_student=True) for one in grid(node))
 
 
 def _problems_of_values(config: dict[str, Any]) -> Iterator[str]:

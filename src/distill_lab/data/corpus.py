@@ -84,6 +84,7 @@ class Corpus:
         folder: where the texts are kept, absolute or from the working directory.
         length: see `Tokens`.
         num_words: see `Tokens`.
+        student_words: see `Tokens`.
         num_validation: of the training texts, >= 1, drawn so that each topic is in proportion.
         split_seed: decides which ones; apart from the run's seed, so that runs with different seeds
             share their splits.
@@ -98,11 +99,12 @@ class Corpus:
         folder: str,
         length: int,
         num_words: int | None,
+        student_words: int | None,
         num_validation: int,
         split_seed: int,
     ) -> None:
         source = SOURCES[name]
-        self.tokens = Tokens(length, num_words, Path(folder))
+        self.tokens = Tokens(length, num_words, student_words, Path(folder))
         most = source.num_train - 2
         if not 1 <= num_validation <= most:
             raise ValueError(f"num_validation: must be in [1, {most}], got {num_validation}.")

@@ -39,6 +39,7 @@ class CsvTexts:
             any file is looked at.
         length: see `Tokens`.
         num_words: see `Tokens`.
+        student_words: see `Tokens`.
         folder: see `Tokens`.
         validation_fraction: in (0, 1), share of `train` that is split off where `validation` is
             None, each class in proportion.
@@ -59,6 +60,7 @@ class CsvTexts:
         num_classes: int,
         length: int,
         num_words: int | None,
+        student_words: int | None,
         folder: str,
         validation_fraction: float,
         split_seed: int,
@@ -70,7 +72,7 @@ class CsvTexts:
         paths = {"train": train, "validation": validation, "test": test}
         self.paths = {split: Path(path) for split, path in paths.items() if path is not None}
         self.columns = (text_column, label_column)
-        self.tokens = Tokens(length, num_words, Path(folder))
+        self.tokens = Tokens(length, num_words, student_words, Path(folder))
         self.validation_fraction = validation_fraction
         self.split_seed = split_seed
         self.info = DataInfo(

