@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "environment": set(),
     "config": LEVEL_0 | {"temperature", "naming"},
     "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint", "environment"},
-    "preflight": LEVEL_0 | LEVEL_1 | {"training", "config"},
+    "own_parts": LEVEL_0 | LEVEL_1,
+    "preflight": LEVEL_0 | LEVEL_1 | {"training", "config", "own_parts"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""
 SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers", "candidates"}

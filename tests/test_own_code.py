@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 
 from distill_lab import fingerprint
 from distill_lab.config import groups
-from distill_lab.config.signature import parsed
-from distill_lab.errors import ConfigError
+from distill_lab.config.signature import parsed, signature_of
+from distill_lab.data.checksum import checksum
+from distill_lab.errors import ConfigError, DataError
 from distill_lab.fingerprint import source_hash
-from distill_lab.launch import checked, run_job
-from distill_lab.own_code import module_file
+from distill_lab.launch import _check_choice, checked, run_job
+from distill_lab.own_code import make_importable, module_file
 
 QUICK = [
     "data=fake",
@@ -72,7 +74,7 @@ class Distance(Loss):
 DATA = """
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, random_split
 
 
 class Blobs(pl.LightningDataModule):
@@ -84,20 +86,22 @@ class Blobs(pl.LightningDataModule):
         generator = torch.Generator().manual_seed(0)
         self.targets = torch.arange(self.count) % 3
         noise = torch.rand(self.count, 1, 4, 4, generator=generator)
-        self.inputs = 0.2 * noise + self.targets[:, None, None, None] / 4
+        inputs = 0.2 * noise + self.targets[:, None, None, None] / 4
+        parts = [self.count // 2, self.count // 4, self.count // 4]
+        if not hasattr(self, "splits"):
+            self.splits = random_split(TensorDataset(inputs, self.targets), parts)
 
     def _loader(self, part):
-        dataset = TensorDataset(self.inputs[part], self.targets[part])
-        return DataLoader(dataset, batch_size=7)
+        return DataLoader(self.splits[part], batch_size=7, shuffle=True)
 
     def train_dataloader(self):
-        return self._loader(slice(0, self.count // 2))
+        return self._loader(0)
 
     def val_dataloader(self):
-        return self._loader(slice(self.count // 2, 3 * self.count // 4))
+        return self._loader(1)
 
     def test_dataloader(self):
-        return self._loader(slice(3 * self.count // 4, None))
+        return self._loader(2)
 """
 FILES = {
     "own_parts/__init__.py": "",
@@ -138,7 +142,7 @@ def own(workdir, monkeypatch):
 
 def forget():
     """Files are read once per process; these tests write others."""
-    for kept in (parsed, fingerprint._parsed, groups._ready_values):
+    for kept in (parsed, signature_of, fingerprint._parsed, groups._ready_values):
         kept.cache_clear()
 
 
@@ -192,12 +196,18 @@ def test_relative_imports_are_followed(own):
 
 
 def test_a_data_module_is_collected_once_and_trained_on(own):
-    done = go(*BLOBS, "architecture@student=wide")
-    assert done.report.rows[0].scores.accuracy >= 0
-    splits = checked([*QUICK, *BLOBS]).data.load()
+    data = checked([*QUICK, *BLOBS]).data
+    splits = data.load()
+    torch.manual_seed(7)
+    assert checksum(data.load()) == checksum(splits)  # though it draws its split at random
+    given = [*BLOBS, "architecture@student=wide", "selection.regime.epochs=20"]
+    first = go(*given)
+    assert "1 teacher" in go(*given, "seed=1").reused
+    assert first.report.rows[0].scores.accuracy > 0.5  # a third by chance
     assert [len(split.targets) for split in splits] == [32, 16, 16]
     assert splits.train.inputs.dtype == torch.float32
-    assert splits.test.targets.tolist() == [number % 3 for number in range(48, 64)]
+    every = torch.cat([split.targets for split in splits])
+    assert every.bincount().tolist() == [22, 21, 21]
 
 
 @pytest.mark.parametrize(
@@ -207,13 +217,81 @@ def test_a_data_module_is_collected_once_and_trained_on(own):
         ("+data.arguments.colour=1", "unexpected keyword argument 'colour'"),
         ("data.input_shape=[1, 4, 5]", r"data.input_shape: must be \[1, 4, 4\]"),
         ("data.num_classes=2", "data.num_classes: must be > 2, the largest target"),
+        ("data.module=own_dat.Blobs", "must be a class in a module of the working directory"),
+        ("data.arguments.count=1", "data.module: own_data.Blobs: "),
     ],
 )
 def test_what_a_data_module_does_not_give_is_named(own, change, text):
-    from distill_lab.errors import DataError
-
     with pytest.raises(DataError, match=text):
         checked([*QUICK, *BLOBS, change]).data.load()
+
+
+BROKEN = {
+    "logits of another shape": (
+        "self.classifier(self.body(inputs))",
+        "self.body(inputs)",
+        r"student._target_: own_networks.Wide must return logits \(B, 4\), it returns \(2, 6\)",
+    ),
+    "a layer of another size": (
+        "hidden(size, width)",
+        "hidden(size + 1, width)",
+        "student._target_: own_networks.Wide: RuntimeError: mat1 and mat2",
+    ),
+    "an import that fails": (
+        "from torch import nn",
+        "import nothing_of_that_name\nfrom torch import nn",
+        "ModuleNotFoundError: No module named 'nothing_of_that_name'",
+    ),
+    "no python": ("class Wide", "class class", "own_networks.py cannot be read: invalid syntax"),
+    "no network": ("(nn.Module)", "", "student._target_: must be a network, torch's nn.Module"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "text"), BROKEN.values(), ids=BROKEN)
+def test_what_is_wrong_with_a_network_is_named_before_anything_starts(own, old, new, text):
+    path = own / "own_networks.py"
+    path.write_text(NETWORK.replace(old, new))
+    forget()
+    [problem] = problems("architecture@student=wide")
+    assert re.search(text, problem), problem
+
+
+def test_a_function_is_not_called_to_see_what_it_is(own):
+    (own / "own_script.py").write_text("def clean():\n    open('called', 'w').close()\n")
+    (own / "conf" / "loss" / "script.yaml").write_text(
+        "# @package loss.script\n_target_: own_script.clean\n"
+    )
+    [problem] = problems("loss=[ce,script]")
+    assert "must be a loss term" in problem
+    assert not (own / "called").exists()
+
+
+def test_every_option_of_ones_own_is_checked_with_the_others(own, capsys):
+    make_importable()
+    _check_choice("architecture@student=wide")
+    _check_choice("loss=[distance]")
+
+
+def test_a_constructor_may_be_inherited(own):
+    (own / "own_heirs.py").write_text(
+        "from own_networks import Wide\n\n\nclass Heir(Wide):\n    pass\n"
+    )
+    (own / "conf" / "architecture" / "heir.yaml").write_text("_target_: own_heirs.Heir\nwidth: 3\n")
+    assert checked([*QUICK, "architecture@student=heir"]).students[0].args == {"width": 3}
+
+
+def test_the_name_of_an_installed_module_is_not_taken_for_ones_own(own):
+    (own / "queue.py").write_text(NETWORK)
+    assert module_file("queue") is None
+    [problem] = problems("student._target_=queue.Wide")
+    assert "or be in a module of the working directory" in problem
+
+
+def test_a_package_that_a_module_lies_in_counts(own):
+    before = source_hash(["own_parts.layers"])
+    (own / "own_parts" / "__init__.py").write_text("X = 1\n")
+    forget()
+    assert source_hash(["own_parts.layers"]) != before
 
 
 @pytest.mark.parametrize(

@@ -257,10 +257,11 @@ class Component:
 
     def make(self, **extra: Any) -> Any:
         """Import the target and call it with `args` and `extra`."""
-        return self._class(**self.args, **extra)
+        return self.imported(**self.args, **extra)
 
     @property
-    def _class(self) -> Any:
+    def imported(self) -> Any:
+        """The class or function itself."""
         module, _, name = self.target.rpartition(".")
         return getattr(import_module(module), name)
 
@@ -309,7 +310,7 @@ class Component:
     @property
     def _parameters(self) -> frozenset[str]:
         try:
-            return frozenset(signature(self._class).parameters)
+            return frozenset(signature(self.imported).parameters)
         except ValueError:  # a builtin has no signature, and is no network
             return frozenset()
 

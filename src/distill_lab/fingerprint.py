@@ -34,7 +34,7 @@ def source_hash(modules: Iterable[str]) -> str:
         module = waiting.pop()
         if module not in reached:
             path = reached[module] = _path(module)
-            waiting += [] if path is None else _parsed(module, path)[1]
+            waiting += [] if path is None else [*_parsed(module, path)[1], *_parents(module)]
     found = sorted((name, path) for name, path in reached.items() if path is not None)
     return fingerprint([[name, _parsed(name, path)[0]] for name, path in found])
 
@@ -59,6 +59,12 @@ def _path_of_ours(module: str) -> Path | None:
     stem = FOLDER.parent / module.replace(".", "/")
     files = (stem.with_suffix(".py"), stem / "__init__.py")
     return next((file for file in files if file.is_file()), None)
+
+
+def _parents(module: str) -> Iterator[str]:
+    """Yield the packages that a module of yours lies in, which run before it."""
+    parts = [] if _is_ours(module) else module.split(".")
+    yield from (".".join(parts[:count]) for count in range(1, len(parts)))
 
 
 def _is_ours(module: str) -> bool:

@@ -15,8 +15,9 @@ from distill_lab.config.passes import pass_configs
 from distill_lab.config.recipes import far_from_recipes
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
+from distill_lab.fingerprint import source_hash, targets
 from distill_lab.naming import short_name, split_override
-from distill_lab.own_code import make_importable
+from distill_lab.own_code import make_importable, module_file
 
 if TYPE_CHECKING:
     from distill_lab.workflow import Done
@@ -56,8 +57,11 @@ def checked(overrides: Sequence[str]) -> Parts:
     found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
     found += shallow
     if not found or _needs_torch(request.composable, found):
-        for one in [config] if shallow else pass_configs(config):
-            found += deep_problems(one, shallow)
+        own = [name for name in targets(config) if module_file(name) is not None]
+        if own and not shallow:
+            source_hash(own)  # read before it is imported: what runs is what is hashed
+        for number, one in enumerate([config] if shallow else pass_configs(config)):
+            found += deep_problems(one, shallow, of_student=number > 0)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return build(config, choices(request.composable))
@@ -102,9 +106,19 @@ def check_jobs(overrides: Sequence[str]) -> tuple[int, list[str]]:
 
 
 def deep_problems(
-    config: dict[str, Any], shallow: Sequence[str] = (), budget: bool = True
+    config: dict[str, Any],
+    shallow: Sequence[str] = (),
+    budget: bool = True,
+    of_student: bool = False,
 ) -> list[str]:
-    """Return the problems found by making the parts, as far as they are sound."""
+    """Return the problems found by making the parts, as far as they are sound.
+
+    Args:
+        config: nested plain values.
+        shallow: problems that are known already.
+        budget: whether to hold the students against it.
+        of_student: whether the teacher was the student of the pass before.
+    """
     from distill_lab import preflight  # imports torch
 
     def sound(path: str) -> bool:
@@ -114,7 +128,7 @@ def deep_problems(
     regimes = {"selection.regime": config["selection"]["regime"], "regime": config["regime"]}
     return preflight.problems(
         component(config["data"]) if sound("data") else None,
-        grid(config["teacher"]) if sound("teacher") else (),
+        (students_of if of_student else grid)(config["teacher"]) if sound("teacher") else (),
         students_of(config["student"]) if sound("student") else (),
         {name: component(node) for name, node in terms.items() if sound(f"loss.{name}")},
         settings_of(config["design"]) if sound("design") else None,
@@ -165,6 +179,7 @@ def check_everything() -> int:
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
     """
+    make_importable()
     choices = [
         f"{key}=[{name}]" if takes_several(key) else f"{key}={name}"
         for key, names in groups().items()

@@ -26,6 +26,7 @@ from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
+from distill_lab.own_parts import is_own, made_by_own_code
 from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection
 from distill_lab.training.connect import connected_objective
 
@@ -81,6 +82,8 @@ def problems(
             cases = _reusing(teachers, students, teacher_nets, info)
         except ValueError as error:
             return [f"design.reuse_classifier: {error}"]
+    if info.of_students is not None:
+        found += _problems_of_own_rows(loss)
     found += _problems_of_start(design, cases)
     found += _problems_of_loss(loss, cases, info)
     if budget:
@@ -99,7 +102,10 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
         of_images = OF_NUMBERS if info.vocabulary_size is not None else ()
         of_texts = OF_WORDS if info.hidden_id is None else ()
-        refused = {"inputs are token ids": of_images, f"{info.name} is no text": of_texts}
+        refused = {
+            "inputs are token ids": of_images,
+            f"rows of {info.name} are not to be changed": of_texts,
+        }
         for why, keys in refused.items():
             for key in keys:
                 value = getattr(regime, key)
@@ -194,6 +200,8 @@ def _reusing(
 
 def _made(path: str, component: Component, **extra: Any) -> tuple[Any, list[str]]:
     """Make a part on the meta device; return it, or None and what is wrong with it."""
+    if is_own(component):
+        return made_by_own_code(path, component, None)
     made: list[Any] = []
 
     def make(args: dict[str, Any]) -> None:
@@ -209,6 +217,12 @@ def _networks(
 ) -> tuple[list[nn.Module], list[str]]:
     nets, found = [], []
     for component in components:
+        if is_own(component):
+            if info is not STAND_IN:
+                own, wrong = made_by_own_code(slot, component, info)
+                nets += [] if own is None else [own]
+                found += wrong
+            continue
         try:
             supplied = component.supplied(info)
         except ValueError as error:
@@ -243,6 +257,16 @@ def _problems_of_loss(
                 connected_objective(loss, student, teachers, info.input_shape, UNKNOWN, seed=0)
         except ValueError as error:
             yield str(error)
+
+
+def _problems_of_own_rows(loss: dict[str, Component]) -> Iterator[str]:
+    """Refuse terms that compare networks word by word where each reads words of its own."""
+    for name, component in loss.items():
+        if getattr(component.imported, "aligns_tokens", False):
+            yield (
+                f"loss.{name}: compares student and teacher word by word, and students have rows "
+                "of their own. Set data.student_words=null, or take another loss."
+            )
 
 
 def _problems_of_budget(

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from filelock import Timeout
 
-from distill_lab.contracts import Parts, Splits
+from distill_lab.contracts import Component, Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.data.subset import subset
 from distill_lab.environment import environment
 from distill_lab.errors import ConfigError, RunError
-from distill_lab.fingerprint import REUSE_TAG, fingerprint
+from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
+from distill_lab.own_code import module_file
 from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
     HANDOFF,
@@ -279,7 +280,10 @@ class _Flow:
 def identity(handoff: Any) -> Any:
     """Return what of a hand-off decides the stages after it: weights, architecture, layers."""
     if isinstance(handoff, TeacherChoice):
-        return [candidate.weights.sha256 for candidate in handoff.kept]
+        return [
+            [candidate.weights.sha256, _code_of_own(candidate.architecture)]
+            for candidate in handoff.kept
+        ]
     if isinstance(handoff, TrainedStudent):
         return handoff.weights.sha256
     if isinstance(handoff, StudentDesign):
@@ -289,6 +293,12 @@ def identity(handoff: Any) -> Any:
     if isinstance(handoff, ConnectedLoss):
         return handoff.pairs
     return None
+
+
+def _code_of_own(architecture: Component) -> str | None:
+    """Return a hash of the code of a network of yours, which the config may not name."""
+    module = architecture.target.rpartition(".")[0]
+    return None if module_file(module) is None else source_hash([module])
 
 
 def _log_data(run: TrackedRun, parts: Parts, digest: str) -> None:

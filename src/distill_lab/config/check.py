@@ -219,14 +219,16 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
         yield f"{path}._target_: {error}"
         return
     found = list(_problems_of_args(path, node, known))
+    ours = target.startswith(OURS)
     for key in known:
-        if known[key].kind is dict and isinstance(node.get(key), dict):
+        if ours and known[key].kind is dict and isinstance(node.get(key), dict):
             found += _problems_of_node(f"{path}.{key}", node[key], _settings(key))
     yield from found
+    if not ours:  # the preflight makes it
+        return
     args = _mended(path, node, known, found)
     if args.keys() == known.keys():
-        light = target.startswith(OURS) and prefix.startswith(WITHOUT_TORCH)
-        make = _made if light else check
+        make = _made if prefix.startswith(WITHOUT_TORCH) else check
         for point in grid({**args, "_target_": target}):
             yield from out_of_range(path, target, point.args, partial(make, target))
 

@@ -19,12 +19,13 @@ from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, conf_folders, is_group
 from distill_lab.errors import ConfigError
 from distill_lab.naming import split_override
 
-REFUSALS = (HydraException, OmegaConfBaseException)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
 class OwnFilesOnPath(SearchPathPlugin):

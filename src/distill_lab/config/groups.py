@@ -64,7 +64,11 @@ def ready(target: str) -> dict[str, Any]:
 def _ready_values(folder: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*/*.yaml")):
-        for node in _nodes(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError:  # whoever chooses it is told
+            continue
+        for node in _nodes(tree):
             values = {key: _first(value) for key, value in node.items() if key != "_target_"}
             found.setdefault(str(node.get("_target_")), values)
     return found

@@ -110,7 +110,10 @@ def parsed(module: str) -> ast.Module:
     """
     own = None if module.startswith(OURS) else module_file(module)
     if own is not None:
-        return ast.parse(own.read_text(encoding="utf-8"))
+        try:
+            return ast.parse(own.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise ValueError(f"{own} cannot be read: {error}.") from error
     parent, _, _ = module.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)
@@ -127,14 +130,15 @@ def definitions(tree: ast.Module) -> dict[str, Definition]:
 
 
 def base_of(node: Definition, tree: ast.Module) -> tuple[Definition, ast.Module] | None:
-    """Return the first base class that is ours: in this file or imported by name; and its file."""
+    """Return the first base class that is ours or yours: of this file or imported; and its file."""
     for base in _bases(node):
         if base in definitions(tree):
             return definitions(tree)[base], tree
         for item in tree.body:
             if isinstance(item, ast.ImportFrom) and base in [alias.name for alias in item.names]:
                 module = str(item.module)
-                other = parsed(module) if module.startswith(OURS) else ast.Module([], [])
+                ours = module.startswith(OURS) or module_file(module) is not None
+                other = parsed(module) if ours else ast.Module([], [])
                 if base in definitions(other):
                     return definitions(other)[base], other
     return None

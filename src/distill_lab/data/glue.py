@@ -85,6 +85,8 @@ class Glue:
         most = self.task.num_train - 2
         if not 1 <= num_validation <= most:
             raise ValueError(f"num_validation: must be in [1, {most}], got {num_validation}.")
+        if len(self.task.columns) == 2 and length < 5:
+            raise ValueError(f"length: must be >= 5 for pairs of sentences, got {length}.")
         self.tokens = Tokens(length, num_words, student_words, Path(folder))
         self.num_validation = num_validation
         self.split_seed = split_seed

@@ -42,6 +42,8 @@ class AttentionKL(PairLoss):
     MiniLM distils the last layer alone, beside the relations of its values: see `minilm`.
     """
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (4,)
     suffix: ClassVar[str] = ":attention"
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"

@@ -40,6 +40,8 @@ def attention_mse(student_attention: Tensor, teacher_attention: Tensor) -> Tenso
 class AttentionMSE(PairLoss):
     """`attention_mse` as a term, summed over pairs of layers; the mean over several teachers."""
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (4,)
     suffix: ClassVar[str] = ":attention"
 

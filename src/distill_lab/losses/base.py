@@ -40,6 +40,7 @@ class Loss(nn.Module, ABC):
         full_gradient: the gradient is that of the value; False where a factor of it, such as a
             weight of samples, follows the student but is held constant.
         descends: what it trains itself lowers the value; False where it follows another aim.
+        aligns_tokens: place n of a text of the student is compared with place n of the teacher.
     """
 
     uses_teacher: ClassVar[bool] = True
@@ -47,6 +48,7 @@ class Loss(nn.Module, ABC):
     order_matters: ClassVar[bool] = False
     full_gradient: ClassVar[bool] = True
     descends: ClassVar[bool] = True
+    aligns_tokens: ClassVar[bool] = False
 
     def __init__(self, weight: float) -> None:
         super().__init__()

@@ -47,6 +47,8 @@ class Cosine(PairLoss):
     layer that learns with the student projects its vectors.
     """
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (2, 3)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
 

@@ -48,6 +48,8 @@ class HiddenMSE(PairLoss):
     pair has its own.
     """
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (3,)
 
     def __init__(self, weight: float, pairs: list[list[str]] | Literal["auto"]) -> None:

@@ -63,6 +63,8 @@ class MiniLM(PairLoss):
         num_relation_heads: >= 1, divides the widths of both networks.
     """
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (3,)
     suffix: ClassVar[str] = ":qkv"
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"

@@ -48,6 +48,8 @@ class PKD(PairLoss):
     are equally wide.
     """
 
+    aligns_tokens: ClassVar[bool] = True
+
     axes: ClassVar[tuple[int, ...]] = (3,)
 
     def __init__(self, weight: float, pairs: list[list[str]] | Literal["auto"]) -> None:

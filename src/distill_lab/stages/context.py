@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -153,9 +153,10 @@ class Context:
             }
             figure = plots.lines(epochs, curves, f"{name}: {label}", "epoch", label)
             self.run.log_figure(figure, f"{label.replace(' ', '_')}.png")
+        own_rows = self.info.of_students is not None
         return TrainedStudent(
             design.label,
-            design.architecture,
+            replace(design.architecture, is_student=own_rows),
             self.save_weights(fitted.net, name),
             scores,
             len(fitted.curve),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -431,10 +431,16 @@ def from_plain(kind: type[T], values: dict[str, Any]) -> T:
     return result
 
 
+def has_default(given: Field[Any]) -> bool:
+    """Tell whether a field may be absent, as one is that an older hand-off has not."""
+    return given.default is not MISSING or given.default_factory is not MISSING
+
+
 def _rebuild(kind: Any, value: Any) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        return kind(**{f.name: _rebuild(hints[f.name], value[f.name]) for f in fields(kind)})
+        known = [f for f in fields(kind) if f.name in value or not has_default(f)]
+        return kind(**{f.name: _rebuild(hints[f.name], value[f.name]) for f in known})
     if get_origin(kind) is list:
         return [_rebuild(get_args(kind)[0], item) for item in value]
     if get_origin(kind) is UnionType and value is not None:

@@ -80,7 +80,13 @@ def _taken(context: Context, run_id: str) -> Candidate:
             "Give the id of a finished run of all stages."
         )
     student = from_plain(TrainedStudent, store.read_json(trained[-1].id, HANDOFF))
-    net = context.trained_network(student)
+    try:
+        net = context.trained_network(student)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise RunError(
+            f"selection.from_run: {student.architecture.target}, the student of {run_id}, cannot "
+            f"be made here: {error}"
+        ) from error
     return Candidate(
         student.label,
         student.architecture,

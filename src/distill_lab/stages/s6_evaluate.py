@@ -151,9 +151,12 @@ def _ranking(context: Context, logits: Tensor) -> Ranking:
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
-    """Log the student as an MLflow model that takes un-normalised inputs."""
-    example = context.splits.train.inputs[:2]
-    return context.run.log_model(Deployed(net, context.info), example)
+    """Log the student as an MLflow model that takes un-normalised inputs, of its own columns."""
+    example, info = context.splits.train.inputs[:2], context.info
+    if info.of_students is not None:
+        example = example[:, info.of_students.start :]
+        net._forward_pre_hooks.clear()  # it cuts rows of both
+    return context.run.log_model(Deployed(net, info.read_by(student=True)), example)
 
 
 def _log(
