@@ -191,7 +191,7 @@ def _show(done: Done, uri: str) -> None:
     from distill_lab.stages.handoffs import table
 
     rows = table(done.report)
-    ranked = [name for name in ("HR@10", "NDCG@10") if name in rows[0]]
+    ranked = [name for name in ("HR@10", "NDCG@10") if any(name in row for row in rows)]
     columns = ["", "accuracy", *ranked, "agreement", "ECE", "parameters", "MACs", "latency ms"]
     print("\n" + tables.text(rows, columns) + "\n")
     for goal in done.report.verdict:

@@ -78,11 +78,16 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_every_task_has_its_classes():
-    counts = {task: make(task).info.num_classes for task in TASKS}
+    counts = {task: make(task, length=5).info.num_classes for task in TASKS}
     assert counts == dict.fromkeys(TASKS, 2) | {"mnli": 3}
+
+
+def test_a_row_without_room_for_a_pair_is_refused():
+    with pytest.raises(ValueError, match="length: must be >= 5 for pairs of sentences, got 4"):
+        make("rte", length=4)
 
 
 @pytest.mark.parametrize("number", [0, 634])
 def test_a_validation_split_out_of_range_is_named(number):
     with pytest.raises(ValueError, match=rf"num_validation: must be in \[1, 633\], got {number}"):
-        make("wnli", number)
+        make("wnli", number, length=5)

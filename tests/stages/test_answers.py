@@ -153,8 +153,8 @@ def test_the_code_that_makes_an_answer_is_in_the_key(opened, monkeypatch, module
     now = key(opened)
     original = fingerprint._parsed
 
-    def edited(name):
-        found, imported = original(name)
+    def edited(name, path):
+        found, imported = original(name, path)
         return (found + "edited" if name == f"distill_lab.{module}" else found), imported
 
     monkeypatch.setattr(fingerprint, "_parsed", edited)

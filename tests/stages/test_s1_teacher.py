@@ -30,7 +30,15 @@ def candidate(name, accuracy, ece=0.0, macs=100):
 def selection(regime):
     weights = {"ece_weight": 0.1, "cost_weight": 0.01}
     return Selection(
-        regime(), [0], keep=1, **weights, label_smoothing=0.0, from_run=None, weights=None
+        regime(),
+        [0],
+        keep=1,
+        **weights,
+        label_smoothing=0.0,
+        from_run=None,
+        weights=None,
+        pretrained=None,
+        folder="data_cache",
     )
 
 

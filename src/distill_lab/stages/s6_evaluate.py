@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -154,8 +155,8 @@ def _hand_out(context: Context, net: nn.Module) -> str:
     """Log the student as an MLflow model that takes un-normalised inputs, of its own columns."""
     example, info = context.splits.train.inputs[:2], context.info
     if info.of_students is not None:
-        example = example[:, info.of_students.start :]
-        net._forward_pre_hooks.clear()  # it cuts rows of both
+        example, net = example[:, info.of_students.start :], deepcopy(net)
+        net._forward_pre_hooks.clear()  # they cut rows that hold both
     return context.run.log_model(Deployed(net, info.read_by(student=True)), example)
 
 
