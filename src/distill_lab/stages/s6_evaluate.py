@@ -199,7 +199,7 @@ def _log(
             verdict=tuple(_card(goal) for goal in report.verdict),
             text=(
                 _what_ran(context, loss),
-                f"On images that it was trained on, the student agrees with the teacher on "
+                f"On samples that it was trained on, the student agrees with the teacher on "
                 f"{report.on_train.agreement:.1%}; the table says on how many of the test split.",
                 "Measured on the test split, which no choice was made on. One seed: a difference "
                 "of a few samples is noise; sweep seed=0,1,2 for the spread.",
