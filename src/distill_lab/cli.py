@@ -24,6 +24,7 @@ EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 STOPPED = "\nStopped; finished stages will be reused by the same command."
+ASK_HELP = frozenset(("--help", "-h", "help"))
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 
 HELP = """\
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     first = words[0] if words else ""
-    if first in ("--help", "-h", "help"):
+    if first in ASK_HELP or (first != "ui" and not ASK_HELP.isdisjoint(words)):
         print(HELP + _options())
         return 0
     if first == "--version":

@@ -72,6 +72,20 @@ def test_each_number_is_a_row_with_the_overrides_of_all_column_and_line(rows):
     assert [found[name].seeds for name in ("big/teacher", "big/kd")] == [[0], [0, 1]]
 
 
+def test_a_line_without_numbers_of_the_paper_is_measured_in_every_column(rows):
+    lines = {"control": {"overrides": ["loss=[ce]"]}}
+    found = rows(GRID | {"lines": lines})
+    assert [(row.name, row.paper) for row in found] == [("big/control", None), ("small/control", None)]
+
+
+def test_a_column_may_be_of_several_words(rows):
+    columns = {"text/one": ["teacher.depth=2"], "text/two": ["teacher.depth=1"]}
+    lines = {"teacher": {}, "kd": {"overrides": ["loss=[kd]"]}}
+    few = each_line_and_column(rows(GRID | {"columns": columns, "lines": lines}))
+    names = ["text/one/teacher", "text/two/teacher", "text/one/kd"]
+    assert [row.name for row in few] == names
+
+
 def test_rows_of_grids_come_after_the_others(rows):
     alone = SHARED | {"name": "alone", "paper": 1}
     assert [row.name for row in rows(GRID, rows=[alone])][:2] == ["alone", "big/teacher"]

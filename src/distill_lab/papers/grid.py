@@ -22,8 +22,9 @@ class Grid:
         columns: name -> overrides of the column's numbers.
         shared: what every row has, as rows outside of a grid; its overrides come first.
         lines: name -> what the line's rows have: `paper`, a number per column, null where the paper
-            has none; `overrides`, after the column's; `overrides_in`, column -> more of them; and
-            whatever is not as in `shared`.
+            has none and no row is wanted, left out where it has none for any; `overrides`, after
+            the column's; `overrides_in`, column -> more of them; and whatever is not as in
+            `shared`.
     """
 
     columns: dict[str, list[str]]
@@ -41,7 +42,7 @@ def problems(grid: Grid, where: str) -> list[str]:
     lists |= {f"columns.{name}": across for name, across in grid.columns.items()}
     found = []
     for name, line in grid.lines.items():
-        numbers = line.get("paper") if isinstance(line, dict) else None
+        numbers = line.get("paper", [None] * len(grid.columns)) if isinstance(line, dict) else None
         if not isinstance(numbers, list) or len(numbers) != len(grid.columns):
             given = len(numbers) if isinstance(numbers, list) else repr(numbers)
             found.append(
@@ -78,8 +79,9 @@ def rows_of(grid: Grid) -> list[dict[str, Any]]:
     rows = []
     for name, line in grid.lines.items():
         plain = {key: value for key, value in line.items() if key not in OWN}
-        for (column, across), number in zip(grid.columns.items(), line["paper"], strict=True):
-            if number is None:
+        numbers = line.get("paper", [None] * len(grid.columns))
+        for (column, across), number in zip(grid.columns.items(), numbers, strict=True):
+            if number is None and "paper" in line:
                 continue
             overrides = [
                 *grid.shared.get("overrides", []),
@@ -97,7 +99,7 @@ def each_line_and_column(rows: Sequence[Row]) -> list[Row]:
     kept: list[Row] = []
     seen: set[tuple[str, str]] = set()
     for row in rows:
-        column, in_grid, line = row.name.partition("/")
+        column, in_grid, line = row.name.rpartition("/")
         parts = {("column", column), ("line", line)} if in_grid else set()
         if not in_grid or not parts <= seen:
             kept.append(row)
