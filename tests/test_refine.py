@@ -12,6 +12,7 @@ import pytest
 from distill_lab import workflow
 from distill_lab.errors import ConfigError, RunError
 from distill_lab.launch import checked, run_job
+from distill_lab.measure.scores import Scores
 from distill_lab.refine import merged, refine
 from distill_lab.stages.handoffs import Proposal
 from distill_lab.tracking.store import Store
@@ -34,7 +35,7 @@ QUICK = [
 
 def done(run_id, accuracy, *proposals):
     report = SimpleNamespace(
-        validation_accuracy=accuracy,
+        validation=Scores(accuracy, 0.1, 0.1, 0.0, accuracy, 1),
         metrics={"test/accuracy": accuracy},
         proposals=[Proposal([text], "why.") for text in proposals],
     )
@@ -127,5 +128,5 @@ def test_rounds_run_proposals_as_nested_runs_and_the_best_on_validation_is_kept(
     lineage = list(csv.DictReader(lines))
     assert [row["run"] for row in lineage] == [first.info.run_id, *(r.id for r in rounds)]
     highest = max(float(row["val accuracy"]) for row in lineage)
-    assert best.report.validation_accuracy == highest
+    assert best.report.validation.accuracy == highest
     assert first.data.tags["best_round"] == best.run_id

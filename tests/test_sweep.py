@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import redirect_stdout
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,8 @@ from distill_lab import sweep
 from distill_lab.cli import main
 from distill_lab.launch import checked
 from distill_lab.sweep import swept_keys
-from distill_lab.tracking.store import Store
+from distill_lab.sweep_summary import summarise
+from distill_lab.tracking.store import RunSummary, Store
 
 QUICK = [
     "data=fake",
@@ -106,6 +108,37 @@ def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
     spread = run.data.metrics["test/gain_over_control_std"]
     assert spread == pytest.approx(abs(gains[0] - gains[1]) / 2**0.5)
     assert "n = 2" in store.fetch(run.info.run_id, "report.html").read_text()
+
+
+def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
+    """Of two jobs, the one has the higher accuracy, the other the higher NDCG@10."""
+
+    def job(number, accuracy, ndcg10):
+        metrics = {"val/accuracy": accuracy, "val/nll": 1.0, "test/accuracy": accuracy}
+        metrics |= {"val/ndcg10": ndcg10, "test/ndcg10": ndcg10, "test/gain_over_control": 0.1}
+        return RunSummary(f"run{number}", "", "FINISHED", {"job": str(number)}, metrics)
+
+    kept = {}
+    sink = SimpleNamespace(
+        id="sweep",
+        log_text=lambda text, path: kept.update({path: text}),
+        log_figure=lambda figure, path: None,
+        log_metrics=kept.update,
+        set_tags=kept.update,
+    )
+    store = SimpleNamespace(
+        children=lambda run_id: [job(0, 0.03, 0.1), job(1, 0.02, 0.2)],
+        get=lambda run_id: SimpleNamespace(tags={}),
+        open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
+    )
+    asked = [["regime.lr=0.1"], ["regime.lr=0.2"]]
+    names, unnamed = ["a", "b"], {0: None, 1: None}
+    text, failed = summarise(store, sink, asked, names, ["regime.lr"], {}, unnamed)
+    assert failed == 0
+    assert (kept["best_run"], kept["val/ndcg10"], kept["test/ndcg10"]) == ("run1", 0.2, 0.2)
+    assert "best validation NDCG@10 first" in text
+    assert text.index("0.2 ") < text.index("0.1 ")
+    assert "Best job, by validation NDCG@10" in kept["report.html"]
 
 
 def test_a_job_that_cannot_run_is_listed_and_the_others_go_on(workdir, capsys):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, Timer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from distill_lab.contracts import Component
 from distill_lab.data.checksum import checksum
 from distill_lab.data.normalise import normalise
 from distill_lab.data.subset import subset
-from distill_lab.errors import ConfigError, RunError
+from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
 from distill_lab.stages.context import Context
@@ -288,6 +290,13 @@ def test_stopping_by_hand_marks_the_runs_killed(workdir, monkeypatch):
     store = store_of()
     statuses = [r.info.status for r in store.client.search_runs([store.experiment_id])]
     assert statuses == ["KILLED"]
+
+
+def test_data_that_rank_items_must_say_what_users_had():
+    parts = checked(QUICK)
+    data = SimpleNamespace(info=replace(parts.data.info, ranks_items=True), load=parts.data.load)
+    with pytest.raises(DataError, match=r"validation must have Arrays\.had.* it is true\."):
+        workflow.run(replace(parts, data=data), store=None, name="no past", tags={})
 
 
 def test_several_teachers_are_kept_and_measured(here):

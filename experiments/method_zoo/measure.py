@@ -39,7 +39,7 @@ def train(method: Method, multiplier: float, seed: int) -> Run:
     student, control, teacher = map(report.row, (DISTILLED, CONTROL, TEACHER))
     return Run(
         *about,
-        report.validation_accuracy,
+        report.validation.accuracy,
         student.scores.accuracy,
         control.scores.accuracy,
         teacher.scores.accuracy,

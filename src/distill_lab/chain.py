@@ -65,13 +65,14 @@ def run_chain(
 def _row(number: int, done: Done) -> dict[str, str | float | int | None]:
     report = done.report
     teacher, control, student = (report.row(name) for name in (TEACHER, CONTROL, DISTILLED))
+    quality = report.validation.compared_by.label
     return {
         "pass": number,
         "student": student.architecture,
         "parameters": student.cost.parameters,
-        "val accuracy": report.validation_accuracy,
-        "test accuracy": student.scores.accuracy,
-        "without teacher": control.scores.accuracy,
-        "its teacher": teacher.scores.accuracy,
+        f"val {quality}": report.validation.quality,
+        f"test {quality}": student.scores.quality,
+        "without teacher": control.scores.quality,
+        "its teacher": teacher.scores.quality,
         "agreement": student.agreement,
     }

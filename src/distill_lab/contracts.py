@@ -152,10 +152,15 @@ class Arrays(NamedTuple):
     """A split: inputs (N, ...) in memory, or stored in files, and targets (N,) int64.
 
     Inputs are float32, or int64 where they are token ids.
+
+    Attributes:
+        had: (M, 2) int64, the number of a row and an item, from 0 on, that its user had before the
+            target, however long ago; each pair once. None where no items are ranked.
     """
 
     inputs: Tensor | Stored
     targets: Tensor
+    had: Tensor | None = None
 
 
 class Splits(NamedTuple):
@@ -178,6 +183,21 @@ class Columns(NamedTuple):
     vocabulary_size: int
 
 
+class Quality(NamedTuple):
+    """What networks are compared by, in every choice and in the verdict; higher is better.
+
+    Attributes:
+        key: last word of its metrics, e.g. of val/accuracy.
+        label: for people.
+    """
+
+    key: str
+    label: str
+
+
+ACCURACY, NDCG10 = Quality("accuracy", "accuracy"), Quality("ndcg10", "NDCG@10")
+
+
 @dataclass(frozen=True)
 class DataInfo:
     """What is known of a dataset before it is loaded.
@@ -198,7 +218,7 @@ class DataInfo:
         marks: token ids that begin and end each row and are no words; () for none.
         of_students: the columns that students have to themselves; None: all read the same.
         ranks_items: rows are items of a user's past, the id of class k being k + 1, and the class
-            is the next one.
+            is the next one. Validation and test then have `Arrays.had`.
     """
 
     name: str
@@ -223,6 +243,11 @@ class DataInfo:
             return replace(self, input_shape=(own.start,), of_students=None)
         length, size = self.input_shape[0] - own.start, own.vocabulary_size
         return replace(self, input_shape=(length,), vocabulary_size=size, of_students=None)
+
+    @property
+    def quality(self) -> Quality:
+        """What networks are compared by on these data."""
+        return NDCG10 if self.ranks_items else ACCURACY
 
     @property
     def decisive(self) -> list[Any]:

@@ -22,7 +22,7 @@ def refine(
     rounds: int,
     check: Callable[[list[str]], Parts],
 ) -> Done:
-    """Run proposals as nested runs of the first and return the best by validation accuracy.
+    """Run proposals as nested runs of the first and return the best by quality on validation.
 
     Each round takes the first untried proposal of the best run so far; it stops early where none
     is left. A round that fails is a line of the lineage, and the next goes on from the best.
@@ -61,13 +61,15 @@ def refine(
             lineage.append({"round": number, "name": name, "why": proposal.why, "failed": reason})
             continue
         lineage.append(_row(number, done, name, proposal.why))
-        if done.report.validation_accuracy > best.report.validation_accuracy:
+        if done.report.validation.quality > best.report.validation.quality:
             best = replace(done, overrides=asked)
     with store.open(first.run_id) as run:
         run.log_text(tables.csv_text(lineage), "refinement.csv")
-        run.log_metrics({"refine/best_val_accuracy": best.report.validation_accuracy})
+        found = best.report.validation
+        by = found.compared_by
+        run.log_metrics({f"refine/best_val_{by.key}": found.quality})
         run.set_tags({"best_round": best.run_id})
-    print("\n" + tables.text(lineage, ["round", "name", "val accuracy", "test accuracy"]))
+    print("\n" + tables.text(lineage, ["round", "name", f"val {by.label}", f"test {by.label}"]))
     return replace(best, proposals=_untried(best, tried))
 
 
@@ -106,11 +108,13 @@ def _untried(done: Done, tried: set[tuple[str, ...]]) -> list[Proposal]:
 
 
 def _row(number: int, done: Done, name: str, why: str) -> dict[str, str | float | int | None]:
+    found = done.report.validation
+    by = found.compared_by
     return {
         "round": number,
         "name": name,
-        "val accuracy": done.report.validation_accuracy,
-        "test accuracy": done.report.metrics["test/accuracy"],
+        f"val {by.label}": found.quality,
+        f"test {by.label}": done.report.metrics[f"test/{by.key}"],
         "why": why,
         "run": done.run_id,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill_lab.contracts import ACCURACY, NDCG10, Quality
 from distill_lab.naming import short_key, short_value, split_override
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
@@ -10,10 +11,8 @@ from distill_lab.report.tables import Cell
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
 
-CHOSEN_BY = "val/accuracy"
 TIES_BY = "val/nll"
 GAIN = "test/gain_over_control"
-SHOWN = ("val/accuracy", "test/accuracy", GAIN, "test/agreement", "test/ece")
 COSTS = ("cost/parameters", "cost/macs")
 Rows = list[dict[str, Cell]]
 
@@ -53,7 +52,7 @@ def summarise(
     run.log_text(tables.csv_text(rows), "jobs.csv")
     run.log_metrics({"num_jobs": len(rows), "num_failed": len(failed)})
     sections = []
-    best = max(done, key=_rank, default=None)
+    best = next(iter(_best_first(done)), None)
     if best is not None:
         sections += _of_done(run, done, best, keys)
         _mark(store, run, best, registered[int(str(best["job"]))])
@@ -63,15 +62,30 @@ def summarise(
     return _text(done, failed, keys), len(failed)
 
 
-def _rank(row: dict[str, Cell]) -> tuple[float, float]:
-    """Higher validation accuracy first, at equal accuracy lower validation NLL."""
-    return float(row[CHOSEN_BY] or 0.0), -float(row[TIES_BY] or 0.0)
+def _quality(done: Rows) -> Quality:
+    """Return what the jobs are compared by: NDCG@10 where all of them rank items."""
+    return NDCG10 if all(f"val/{NDCG10.key}" in row for row in done) else ACCURACY
+
+
+def _metrics(quality: Quality) -> list[str]:
+    """Return the metrics that are shown, the one that jobs are chosen by first."""
+    return [f"val/{quality.key}", f"test/{quality.key}", GAIN, "test/agreement", "test/ece"]
+
+
+def _best_first(done: Rows) -> Rows:
+    """Higher quality on validation first, at equal quality lower validation NLL."""
+    chosen_by = _metrics(_quality(done))[0]
+
+    def rank(row: dict[str, Cell]) -> tuple[float, float]:
+        return float(row[chosen_by] or 0.0), -float(row[TIES_BY] or 0.0)
+
+    return sorted(done, key=rank, reverse=True)
 
 
 def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str | None) -> None:
     """Give the sweep's run the best job's numbers, and register its model."""
     run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
-    run.log_metrics({key: float(best[key] or 0.0) for key in (*SHOWN, *COSTS)})
+    run.log_metrics({key: float(best[key] or 0.0) for key in (*_metrics(_quality([best])), *COSTS)})
     best_run = store.open(str(best["run"]))
     best_run.set_tags({"best_of_sweep": "true"})
     if registered is not None:
@@ -81,14 +95,16 @@ def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str 
 
 def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]) -> list[Section]:
     figures = []
-    for key, effect in main_effects(done, keys, CHOSEN_BY).items():
-        figure = plots.main_effects({short_key(key): effect}, "validation accuracy")
+    quality = _quality(done)
+    on_validation = f"validation {quality.label}"
+    for key, effect in main_effects(done, keys, _metrics(quality)[0]).items():
+        figure = plots.main_effects({short_key(key): effect}, on_validation)
         run.log_figure(figure, f"effects/{short_key(key).replace('/', '_')}.png")
         text = f"Mean over all jobs with that {short_key(key)}; whiskers: their standard deviation."
         figures.append((figure, text))
     sections = [
         Section(
-            "Best job, by validation accuracy",
+            f"Best job, by {on_validation}",
             text=(f"{best['name']} (run {best['run']})",),
             tables=(_shown([best], keys),),
         ),
@@ -118,9 +134,9 @@ def _over_seeds(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[s
 
 
 def _seeds(done: Rows, keys: list[str]) -> Rows:
-    """Return mean and spread over seeds of accuracy and of the gain over the control."""
+    """Return mean and spread over seeds of quality and of the gain over the control."""
     joined: Rows = []
-    parts = [(key, seed_spread(done, keys, key)) for key in SHOWN]
+    parts = [(key, seed_spread(done, keys, key)) for key in _metrics(_quality(done))]
     for number, first in enumerate(parts[0][1]):
         row: dict[str, Cell] = {short_key(key): first[key] for key in keys}
         row["seeds"] = first["n"]
@@ -150,7 +166,8 @@ def _row(
         record = store.get(record.tags["best_round"])
     row |= {key: _cell(given.get(key, "")) for key in keys}
     metrics = record.metrics if record else {}
-    row |= {key: metrics.get(key) for key in (TIES_BY, *SHOWN, *COSTS)}
+    row |= {key: metrics.get(key) for key in (TIES_BY, *_metrics(ACCURACY), *COSTS)}
+    row |= {key: metrics[key] for key in _metrics(NDCG10) if key in metrics}
     row["run"] = record.id if record else None
     left = record.tags.get("error", "") if record else "the job left no run"
     row["error"] = wrong.get(number, left)
@@ -166,8 +183,9 @@ def _cell(value: str) -> Cell:
 
 
 def _shown(rows: Rows, keys: list[str]) -> Rows:
+    metrics = _metrics(_quality(rows))
     return [
-        {"job": row["job"]} | {short_key(k): row[k] for k in keys} | {k: row[k] for k in SHOWN}
+        {"job": row["job"]} | {short_key(k): row[k] for k in keys} | {k: row[k] for k in metrics}
         for row in rows
     ]
 
@@ -179,9 +197,8 @@ def _failures(failed: Rows) -> Rows:
 def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
     parts = []
     if done:
-        ranked = sorted(done, key=_rank, reverse=True)
-        shown = tables.text(_shown(ranked, keys))
-        parts.append(f"\nJobs, best validation accuracy first:\n{shown}")
+        shown = tables.text(_shown(_best_first(done), keys))
+        parts.append(f"\nJobs, best validation {_quality(done).label} first:\n{shown}")
     if done and "seed" in keys:
         spread = tables.text([_short_spread(row) for row in _seeds(done, _but_seed(keys))])
         parts.append(f"\nMean and standard deviation over seeds:\n{spread}")
@@ -197,7 +214,7 @@ def _but_seed(keys: list[str]) -> list[str]:
 def _short_spread(row: dict[str, Cell]) -> dict[str, Cell]:
     """Join each mean with its standard deviation, for the terminal."""
     short = {key: value for key, value in row.items() if not key.startswith(("val/", "test/"))}
-    for metric in SHOWN:
+    for metric in (key.removesuffix(" mean") for key in row if key.endswith(" mean")):
         mean, std = (tables.format_value(row[f"{metric} {part}"]) for part in ("mean", "std"))
         short[metric] = f"{mean} ± {std}"
     return short

@@ -15,7 +15,7 @@ from distill_lab.contracts import Component, Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.data.subset import subset
 from distill_lab.environment import environment
-from distill_lab.errors import ConfigError, RunError
+from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
 from distill_lab.own_code import module_file
 from distill_lab.plan import STAGES, Stage, fingerprints
@@ -88,12 +88,14 @@ def run(
 
     Raises:
         ConfigError: there are fewer samples than a regime asks for.
+        DataError: items are to be ranked, and the data do not say what users had before.
         RunError: a stage failed; its run and the workflow's end FAILED.
     """
     if parts.hardware.threads is not None:
         torch.set_num_threads(parts.hardware.threads)
     splits = parts.data.load()
     _require_samples(parts, splits)
+    _require_past(parts, splits)
     digest = checksum(splits)
     common = {
         "seed": str(parts.seed),
@@ -124,6 +126,16 @@ def _require_samples(parts: Parts, splits: Splits) -> None:
             subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed=0)
         except ValueError as error:
             raise ConfigError([f"{path}.{error}"]) from error
+
+
+def _require_past(parts: Parts, splits: Splits) -> None:
+    info = parts.data.info
+    for name in ("validation", "test"):
+        if (getattr(splits, name).had is not None) != info.ranks_items:
+            raise DataError(
+                f"data: {info.name}: {name} must have Arrays.had, what users had before, where "
+                f"info.ranks_items is true, and there alone; it is {str(info.ranks_items).lower()}."
+            )
 
 
 class _Flow:

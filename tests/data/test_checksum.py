@@ -45,6 +45,15 @@ def test_shape_and_dtype_count(change):
     assert checksum(changed) != checksum(same)
 
 
+def test_what_users_had_counts_where_it_is_told():
+    def told(pairs: list[list[int]]) -> str:
+        same = splits()
+        return checksum(same._replace(test=same.test._replace(had=torch.tensor(pairs))))
+
+    assert told([[0, 3]]) == told([[0, 3]])
+    assert len({told([[0, 3]]), told([[1, 3]]), checksum(splits())}) == 3
+
+
 class Files:
     """Stands for inputs in files: nothing but the signature may be asked for."""
 

@@ -22,6 +22,16 @@ def test_the_last_items_are_asked_for_in_test_and_validation():
     assert train.targets.tolist() == [1, 2, 6]
 
 
+def test_what_a_user_had_is_the_whole_past_however_short_the_rows_are():
+    # User 7 has items 0, 1, 2, 1, 3, 4; user 8 items 5, 6, 7, 8. Rows hold the latest item alone.
+    users, items = [7] * 6 + [8] * 4, [0, 1, 2, 1, 3, 4, 5, 6, 7, 8]
+    train, validation, test = splits(users, items, length=1)
+    assert test.inputs.tolist() == [[4], [8]]
+    assert test.had.tolist() == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 5], [1, 6], [1, 7]]
+    assert validation.had.tolist() == [[0, 0], [0, 1], [0, 2], [1, 5], [1, 6]]
+    assert train.had is None
+
+
 def test_training_may_ask_for_the_latest_items_alone():
     train, _, _ = splits([0] * 9, range(9), length=2, rows_per_user=3)
     assert train.targets.tolist() == [4, 5, 6]

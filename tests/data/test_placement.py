@@ -25,14 +25,15 @@ def test_on_the_cpu_a_split_stays_what_it_is():
 
 def test_a_split_that_takes_half_of_the_free_memory_moves_to_the_device(free):
     free(256)
-    assert [part.device for part in resident(SPLIT, META)] == [META, META]
+    moved_split = resident(SPLIT, META)
+    assert (moved_split.inputs.device, moved_split.targets.device) == (META, META)
 
 
 def test_of_a_split_that_takes_more_only_the_targets_move(free):
     free(255)
-    inputs, targets = resident(SPLIT, META)
-    assert inputs is SPLIT.inputs
-    assert targets.device == META
+    moved_split = resident(SPLIT, META)
+    assert moved_split.inputs is SPLIT.inputs
+    assert moved_split.targets.device == META
 
 
 def test_what_is_no_cuda_device_holds_no_split():

@@ -29,6 +29,16 @@ def test_scores_worked_by_hand():
     assert scores.errors == 1
 
 
+def test_networks_are_compared_by_accuracy_and_by_places_where_items_are_ranked():
+    # The first of two users finds the next item first, the other one second, behind item 2.
+    logits, targets = torch.tensor([[3.0, 1.0, 2.0]]).repeat(2, 1), torch.tensor([0, 2])
+    plain = score(logits, targets, num_bins=2)
+    assert (plain.quality, plain.compared_by.key) == (0.5, "accuracy")
+    ranked = score(logits, targets, num_bins=2, had=torch.tensor([[1, 1]]))
+    assert ranked.quality == pytest.approx((1 + 1 / math.log2(3)) / 2)
+    assert (ranked.compared_by.key, ranked.accuracy) == ("ndcg10", 0.5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_nll_and_brier_equal_independent_references(dtype):
     scores = score(LOGITS.to(dtype), TARGETS, num_bins=15)
@@ -58,7 +68,7 @@ def test_confidence_tells_too_sure_from_not_sure_enough():
 def test_scores_are_finite_at_extreme_logits():
     logits = torch.tensor([[1e30, -1e30, 0.0], [-3e38, 3e38, 0.0]])
     scores = score(logits, torch.tensor([0, 0]), num_bins=15)
-    assert all(math.isfinite(value) for value in asdict(scores).values())
+    assert all(math.isfinite(value) for value in asdict(scores).values() if value is not None)
     assert scores.brier == 1.0
     assert scores.ece == 0.5
     assert scores.confidence == 1.0
@@ -66,7 +76,7 @@ def test_scores_are_finite_at_extreme_logits():
 
 def test_perfect_certainty_scores_zero_error():
     scores = score(torch.eye(3) * 1e4, torch.arange(3), num_bins=10)
-    errors = {"nll": 0.0, "brier": 0.0, "ece": 0.0, "errors": 0}
+    errors = {"nll": 0.0, "brier": 0.0, "ece": 0.0, "errors": 0, "ranking": None}
     assert asdict(scores) == {"accuracy": 1.0, "confidence": 1.0} | errors
 
 

@@ -8,11 +8,13 @@ import torch.nn.functional as F
 
 from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.models.gru4rec import GRU4Rec
+from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.models.sasrec import SASRec, latest
 
 KNOBS = {
     SASRec: {"dim": 8, "depth": 2, "num_heads": 2, "dropout": 0.2},
     GRU4Rec: {"embedding": 5, "hidden": 6, "dropout": 0.2},
+    MatrixFactorization: {"factors": 4},
 }
 EVERY = pytest.mark.parametrize("kind", list(KNOBS))
 
@@ -27,13 +29,32 @@ def ids(*rows):
 
 
 @EVERY
-def test_padding_changes_nothing_and_the_order_does(kind):
+def test_padding_changes_nothing_and_the_order_does_where_there_is_one(kind):
     torch.manual_seed(0)
     net = make(kind).eval()
     row = ids([3, 9, 4, 0, 0, 0, 0])
     with torch.no_grad():
         assert torch.allclose(net(row), net(row[:, :5]), atol=1e-6)
-        assert not torch.allclose(net(row), net(ids([9, 3, 4, 0, 0, 0, 0])), atol=1e-5)
+        same = torch.allclose(net(row), net(ids([9, 3, 4, 0, 0, 0, 0])), atol=1e-5)
+    assert same == (kind is MatrixFactorization)
+
+
+def test_a_logit_is_the_product_of_factors_and_the_items_bias():
+    # The user had items 0 and 2, factors (1, 0) and (3, 4), so its own are (2, 2).
+    net = make(MatrixFactorization, num_classes=3, vocabulary_size=4, factors=2)
+    with torch.no_grad():
+        net.past.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0], [3.0, 4.0]]))
+        net.classifier.weight.copy_(torch.tensor([[1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]))
+        net.classifier.bias.copy_(torch.tensor([0.0, 0.5, 1.0]))
+        assert net(ids([1, 3, 0, 0, 0, 0, 0])).tolist() == [[4.0, 4.5, -1.0]]
+
+
+def test_a_factorisation_has_two_matrices_and_a_bias_and_costs_one_product_with_all_items():
+    length, factors, items = 7, 4, 30
+    net = make(MatrixFactorization)
+    assert count_parameters(net) == 31 * factors + items * factors + items
+    mean_of_the_row = length * factors
+    assert count_macs(net, (length,)) == items * factors + mean_of_the_row
 
 
 @EVERY
@@ -88,6 +109,7 @@ def test_the_state_is_that_of_the_latest_item():
         (SASRec, {"depth": 0}, "depth: must be >= 1, got 0."),
         (SASRec, {"num_classes": 5}, "num_classes: must be 30, each item being a class"),
         (GRU4Rec, {"hidden": 0}, "hidden: must be >= 1, got 0."),
+        (MatrixFactorization, {"factors": 0}, "factors: must be >= 1, got 0."),
         (GRU4Rec, {"vocabulary_size": None}, r"input_shape: must be \(L,\) of token ids"),
     ],
 )

@@ -265,9 +265,9 @@ def test_every_row_of_every_paper_reads_a_metric_that_its_runs_have():
     scores, cost = Scores(0.9, 0.1, 0.1, 0.0, 0.9, 4), Cost(1, 1, 1, 1.0, 1.0, 1.0)
     lines = [Row(name, "", scores, 1.0, 0.0, cost) for name in (TEACHER, CONTROL, DISTILLED)]
     same = Biased(0.0, 1, 1)
-    plain = Report(lines, [], [], 0.9, 0.1, "", 1.0, Fidelity(1.0, 0.0), None).metrics
+    plain = Report(lines, [], [], scores, "", 1.0, Fidelity(1.0, 0.0), None).metrics
     left_out = LeftOut(1, same, same, same)
-    without = Report(lines, [], [], 0.9, 0.1, "", 1.0, Fidelity(1.0, 0.0), left_out).metrics
+    without = Report(lines, [], [], scores, "", 1.0, Fidelity(1.0, 0.0), left_out).metrics
     composed = cache(compose)
     for name in papers():
         for row in each_line_and_column(read_paper(name).rows):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
+from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.stages.handoffs import (
     CONTROL,
@@ -19,6 +21,7 @@ from distill_lab.stages.handoffs import (
     Row,
     StudentDesign,
     TeacherChoice,
+    TrainedStudent,
     Weights,
     from_plain,
     to_plain,
@@ -53,6 +56,15 @@ def test_a_student_says_what_budget_it_was_held_to(one_named, said):
     assert headline == f"{said}10 parameters, 20 MACs"
 
 
+def test_headlines_name_what_networks_are_compared_by():
+    ranked = replace(SCORES, ranking=Ranking(0.2, 0.1, 0.5, None, None))
+    for scores, said in ((SCORES, "val accuracy 0.9000"), (ranked, "val NDCG@10 0.1000")):
+        one = Candidate("B", Component("a.B"), 3, Weights("r", "p", "s"), scores, COST, 0.8)
+        assert TeacherChoice([one], 4).headline == f"B, best of 4: {said}, ECE 0.0200"
+        student = TrainedStudent("B", one.architecture, one.weights, scores, 9, 7, 1.0)
+        assert student.headline == f"{said}, epoch 7 of 9"
+
+
 def test_goals_are_met_at_the_limit_in_their_direction():
     assert Goal("kept", 0.95, 0.95, at_least=True).met
     assert not Goal("kept", 0.9499, 0.95, at_least=True).met
@@ -82,7 +94,7 @@ def test_metrics_and_verdict_are_of_the_same_comparison():
         return Row(name, "net", scores, 1.0, 0.0, Cost(parameters, 0, 1, latency_ms, 9.0, 1.0))
 
     rows = [row(TEACHER, 0.8, 100, 5.0), row(CONTROL, 0.7, 25, 2.0), row(DISTILLED, 0.72, 25, 2.0)]
-    metrics = Report(rows, [], [], 0.9, 0.3, "models:/m-1", 1.5, Fidelity(0.98, 0.01), None).metrics
+    metrics = Report(rows, [], [], SCORES, "models:/m-1", 1.5, Fidelity(0.98, 0.01), None).metrics
     assert metrics["test/accuracy_kept"] == pytest.approx(0.9)
     assert metrics["test/gain_over_control"] == pytest.approx(0.02)
     assert metrics["cost/parameters_saved"] == pytest.approx(0.75)
@@ -91,3 +103,20 @@ def test_metrics_and_verdict_are_of_the_same_comparison():
     assert metrics["cost/parameters_teacher"] == 100
     assert metrics["cost/latency_saved"] == pytest.approx(0.6)
     assert metrics["cost/compute_saved"] == 1.0  # a teacher without MACs is no division by zero
+    assert (metrics["val/accuracy"], metrics["val/nll"]) == (0.9, 0.3)
+    assert "val/ndcg10" not in metrics
+
+
+def test_places_of_items_are_metrics_of_validation_and_of_each_network():
+    def scores(ndcg):
+        return replace(SCORES, ranking=Ranking(0.5, ndcg, 0.5, None, 0.25))
+
+    found = {TEACHER: 0.4, CONTROL: 0.2, DISTILLED: 0.3}
+    rows = [Row(name, "net", scores(ndcg), 1.0, 0.0, COST) for name, ndcg in found.items()]
+    metrics = Report(rows, [], [], scores(0.35), "", 1.5, Fidelity(1.0, 0.0), None).metrics
+    assert metrics["val/ndcg10"] == 0.35
+    ends = ("", "_control", "_teacher")
+    assert [metrics[f"test/ndcg10{end}"] for end in ends] == [0.3, 0.2, 0.4]
+    assert metrics["test/hr10_unpopular"] == 0.25
+    assert "test/hr10_popular" not in metrics  # there was none
+    assert metrics["test/accuracy_kept"] == pytest.approx(0.75)

@@ -10,6 +10,7 @@ from distill_lab.config.compose import compose
 from distill_lab.contracts import Component
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import Cost
+from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.models.published import Published
 from distill_lab.settings import Selection
@@ -48,6 +49,17 @@ def names(ranked):
 
 def test_higher_accuracy_ranks_first(selection):
     assert names(rank([candidate("a", 0.8), candidate("b", 0.9)], selection)) == ["b", "a"]
+
+
+def test_where_items_are_ranked_the_places_count(selection):
+    def ranked(name, accuracy, ndcg):
+        one = candidate(name, accuracy)
+        found = Ranking(0.5, ndcg, 0.5, None, None)
+        return replace(one, scores=replace(one.scores, ranking=found))
+
+    first, second = rank([ranked("a", 0.9, 0.1), ranked("b", 0.8, 0.2)], selection)
+    assert names([first, second]) == ["b", "a"]
+    assert first.score == pytest.approx(0.2 - 0.01)  # less the weight of cost
 
 
 def test_at_equal_accuracy_the_better_calibrated_ranks_first(selection):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +106,19 @@ def test_the_budget_is_that_of_what_is_deployed(design, info):
 def test_a_short_training_may_pick_what_is_deployed(design):
     found = design(reuse_classifier=True, pick="proxy")
     assert found.architecture.target.endswith("ReusedClassifier")
+
+
+def test_where_items_are_ranked_a_short_training_picks_by_their_places(design, info, monkeypatch):
+    def fit(context, trainee, seed, title, prefix=""):
+        larger = "[2, 6]" in title
+        row = {"val/accuracy": float(larger), "val/ndcg10": 1 - float(larger)}
+        return SimpleNamespace(curve=[row], kept_epoch=1)
+
+    monkeypatch.setattr(Context, "fit", fit)
+    assert design(pick="proxy").architecture == cnn(2, 6)
+    monkeypatch.setattr(Context, "info", replace(info, ranks_items=True))
+    assert design(pick="proxy").architecture == cnn(2, 4)
+    assert "proxy_ndcg10" in design.logged["candidates.csv"]
 
 
 def test_the_design_survives_json_and_is_made_again(design, info):

@@ -53,8 +53,9 @@ def test_each_goal_can_be_missed_alone(change, missed):
 
 def test_where_items_are_ranked_the_verdict_is_on_their_places():
     def ranked(name, accuracy, ndcg):
+        one = row(name, accuracy, 100, 100)
         found = Ranking(0.9, ndcg, 0.5, None, None)
-        return replace(row(name, accuracy, 100, 100), ranking=found)
+        return replace(one, scores=replace(one.scores, ranking=found))
 
     rows = [ranked(TEACHER, 0.1, 0.4), ranked(CONTROL, 0.3, 0.2), ranked(DISTILLED, 0.2, 0.3)]
     goals = {goal.name: goal for goal in judge(rows, EVALUATION)}

@@ -70,6 +70,7 @@ SOUND = DataInfo("sound", (1, 4, 6), 3, tuple("abc"), (0.0,), (1.0,))
         ("bert_tiny", TEXT),
         ("sasrec", ITEMS),
         ("gru4rec", ITEMS),
+        ("matrix_factorization", ITEMS),
         ("ds_cnn", SOUND),
         ("gru", SOUND),
     ],

@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from distill_lab.contracts import ACCURACY, NDCG10
 from distill_lab.errors import RunError
 from distill_lab.training.callbacks import KeepWeights, SendCurve
 from distill_lab.training.supervised import Supervised
@@ -18,7 +19,8 @@ def after(net_of, regime):
     def run(callback: pl.Callback, *scores: tuple[float, float]) -> int | None:
         trainee = Supervised(net_of(), regime(), 3, seed=0)
         for epoch, (accuracy, nll) in enumerate(scores):
-            trainee.curve.append({"val/accuracy": accuracy, "val/nll": nll})
+            falling = {"val/ndcg10": -float(epoch)}
+            trainee.curve.append({"val/accuracy": accuracy, "val/nll": nll, **falling})
             with torch.no_grad():
                 trainee.net.classifier.bias.fill_(epoch)
             trainer = SimpleNamespace(current_epoch=epoch, should_stop=False)
@@ -35,45 +37,51 @@ def kept(keep: KeepWeights) -> tuple[int, float]:
 
 
 def test_the_weights_of_the_highest_accuracy_are_kept(after):
-    keep = KeepWeights(best=True, patience=None)
+    keep = KeepWeights(True, None, ACCURACY)
     after(keep, (0.5, 1.0), (0.8, 1.0), (0.7, 0.1))
     assert kept(keep) == (1, 1.0)
 
 
+def test_what_quality_is_decides_which_epoch_is_kept_and_when_to_stop(after):
+    keep = KeepWeights(True, 2, NDCG10)
+    assert after(keep, (0.5, 1.0), (0.8, 1.0), (0.9, 1.0)) == 2
+    assert kept(keep) == (0, 0.0)
+
+
 def test_at_equal_accuracy_the_lower_nll_is_better(after):
-    keep = KeepWeights(best=True, patience=None)
+    keep = KeepWeights(True, None, ACCURACY)
     after(keep, (0.8, 0.9), (0.8, 0.5), (0.8, 0.7))
     assert kept(keep) == (1, 1.0)
 
 
 def test_of_equal_epochs_the_first_is_kept(after):
-    keep = KeepWeights(best=True, patience=None)
+    keep = KeepWeights(True, None, ACCURACY)
     after(keep, (0.8, 0.5), (0.8, 0.5))
     assert kept(keep) == (0, 0.0)
 
 
 def test_the_last_weights_are_kept_if_so_asked(after):
-    keep = KeepWeights(best=False, patience=None)
+    keep = KeepWeights(False, None, ACCURACY)
     after(keep, (0.5, 1.0), (0.8, 1.0), (0.7, 0.1))
     assert kept(keep) == (2, 2.0)
 
 
 def test_it_stops_after_so_many_epochs_without_a_better_one(after):
     scores = [(0.5, 1.0), (0.8, 1.0), (0.7, 1.0), (0.6, 1.0), (0.9, 1.0)]
-    assert after(KeepWeights(best=True, patience=2), *scores) == 3
+    assert after(KeepWeights(True, 2, ACCURACY), *scores) == 3
 
 
 def test_a_better_epoch_starts_the_count_anew(after):
     scores = [(0.5, 1.0), (0.4, 1.0), (0.6, 1.0), (0.5, 1.0)]
-    assert after(KeepWeights(best=True, patience=2), *scores) is None
+    assert after(KeepWeights(True, 2, ACCURACY), *scores) is None
 
 
 def test_without_patience_it_never_stops(after):
-    assert after(KeepWeights(best=True, patience=None), *[(0.5, 1.0)] * 20) is None
+    assert after(KeepWeights(True, None, ACCURACY), *[(0.5, 1.0)] * 20) is None
 
 
 def test_patience_counts_from_the_best_epoch_even_where_the_last_is_kept(after):
-    assert after(KeepWeights(best=False, patience=1), (0.8, 1.0), (0.7, 1.0), (0.9, 1.0)) == 1
+    assert after(KeepWeights(False, 1, ACCURACY), (0.8, 1.0), (0.7, 1.0), (0.9, 1.0)) == 1
 
 
 def test_each_epochs_row_is_sent_once(after):

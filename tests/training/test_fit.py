@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import math
 import signal
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from distill_lab.contracts import Arrays, DataInfo, LossValue, Splits
+from distill_lab.data.histories import Histories
 from distill_lab.errors import RunError
+from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.settings import Hardware
 from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
@@ -298,3 +302,39 @@ def test_a_training_that_cannot_be_compiled_is_refused(net_of, regime, train_on,
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RunError, match=r"^hardware\.compile: needs a C\+\+ compiler"):
         train_on(Supervised(net_of(), regime(), 3, seed=0), compile=True)
+
+
+def test_where_items_are_ranked_the_best_epoch_is_that_of_their_places(regime, hardware):
+    # Eight users have seven neighbours of fourteen items each, so the next item can be learnt.
+    users, items = np.repeat(np.arange(8), 7), np.concatenate([np.arange(7) + u for u in range(8)])
+    histories = Histories(2, None)
+    info, splits = histories.info("items", 14), histories.splits(users, items, np.arange(56))
+    torch.manual_seed(1)  # accuracy is highest at another epoch
+    net = MatrixFactorization(
+        input_shape=(2,), num_classes=info.num_classes, vocabulary_size=15, factors=4
+    )
+    states = []
+    trainee = Supervised(net, regime(epochs=6, lr=0.1), info.num_classes, 0)
+
+    def log(row, epoch):
+        states.append(deepcopy(net.state_dict()))
+
+    fitted = fit(trainee, info, splits, trainee.regime, hardware, 0, "items", log)
+    gains = [mean_gain(net, state, splits.validation) for state in states]
+    assert [row["val/ndcg10"] for row in fitted.curve] == pytest.approx(gains)
+    assert all(row["val/hr10"] >= row["val/ndcg10"] for row in fitted.curve)
+    ranks = [(gain, -row["val/nll"]) for gain, row in zip(gains, fitted.curve, strict=True)]
+    assert fitted.kept_epoch == 1 + ranks.index(max(ranks))
+    accuracies = [row["val/accuracy"] for row in fitted.curve]
+    assert accuracies[fitted.kept_epoch - 1] < max(accuracies)
+
+
+def mean_gain(net, state, asked):
+    """NDCG@10 from the definition: users one by one, without the items that they had."""
+    net.load_state_dict(state)
+    logits, gains = net(asked.inputs).tolist(), []
+    for user, target in enumerate(asked.targets.tolist()):
+        had = {item for row, item in asked.had.tolist() if row == user}
+        above = [i for i, x in enumerate(logits[user]) if x > logits[user][target] and i not in had]
+        gains.append(1 / math.log2(2 + len(above)) if len(above) < 10 else 0.0)
+    return sum(gains) / len(gains)

@@ -12,7 +12,7 @@ from distill_lab.contracts import Splits, Stored
 
 
 def checksum(splits: Splits) -> str:
-    """SHA-256, in hex, over dtype, shape and bytes of all six tensors.
+    """SHA-256, in hex, over dtype, shape and bytes of all tensors.
 
     Inputs in files are not read: their signature takes the place of their bytes.
     """
@@ -21,6 +21,7 @@ def checksum(splits: Splits) -> str:
             f"{split}.{part}": _array(values)
             for split, arrays in splits._asdict().items()
             for part, values in arrays._asdict().items()
+            if values is not None
         }
     )
 

@@ -95,7 +95,7 @@ class CIFAR:
             ) from error
         if tuple(known.classes) != self.info.class_names:
             raise DataError(f"{self.info.name}: its classes are others than those known here.")
-        inputs, targets = _tensors(known)
+        inputs, targets, _ = _tensors(known)
         validation, train = stratified(targets, (self.num_validation,), self.split_seed)
         return Splits(
             train=Arrays(inputs[train], targets[train]),

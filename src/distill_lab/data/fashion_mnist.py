@@ -123,7 +123,7 @@ class FashionMNIST:
             f"the Debian package {PACKAGE}": from_debian,
         }
         raw = fetch(Path(self.folder) / "fashion_mnist.npz", SHA256, sources)
-        inputs, targets = _tensors(raw["train_inputs"], raw["train_targets"], self.side)
+        inputs, targets, _ = _tensors(raw["train_inputs"], raw["train_targets"], self.side)
         sizes = [self.num_validation]
         if self.num_train is not None and self.num_train < len(targets) - self.num_validation:
             sizes.append(self.num_train)

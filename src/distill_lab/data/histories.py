@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distill_lab.contracts import Arrays, DataInfo, Splits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class Histories:
     def splits(self, users: np.ndarray, items: np.ndarray, times: np.ndarray) -> Splits:
         """Return inputs (N, L) int64, items from 1 on, the latest last, then 0; targets from 0 on.
 
+        Of validation and test the whole past of each row is told too, as `Arrays.had`: who ranks
+        items leaves all of it out, as RecBole's full ranking does.
+
         Args:
             users: (M,) who.
             items: (M,) what; numbered from 0 on by their order.
@@ -71,7 +78,11 @@ class Histories:
             most = last if self.rows_per_user is None else self.rows_per_user
             first = max(1, last - 1 - most)
             rows["train"] += [(history[:at], history[at]) for at in range(first, last - 1)]
-        return Splits(**{split: self._arrays(found) for split, found in rows.items()})
+        return Splits(
+            self._arrays(rows["train"]),
+            self._arrays(rows["validation"])._replace(had=_had(rows["validation"])),
+            self._arrays(rows["test"])._replace(had=_had(rows["test"])),
+        )
 
     def _arrays(self, rows: list[tuple[np.ndarray, int]]) -> Arrays:
         import torch
@@ -82,3 +93,12 @@ class Histories:
             row[: len(latest)] = latest + 1
         targets = np.array([item for _, item in rows], np.int64)
         return Arrays(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+
+def _had(rows: list[tuple[np.ndarray, int]]) -> Tensor:
+    """Return (M, 2): the number of a row and an item of its past, each pair once."""
+    import torch
+
+    pairs = [np.stack([np.full_like(past, row), past], 1) for row, (past, _) in enumerate(rows)]
+    every = np.concatenate([np.empty((0, 2), np.int64), *pairs])
+    return torch.from_numpy(np.unique(every, axis=0))

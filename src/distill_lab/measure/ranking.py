@@ -13,7 +13,7 @@ POPULAR_SHARE = 0.2  # of the items; those that were had most often
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of one network on one split, over all items but those of the user's row.
+    """Scores of one network on one split, over all items but those that the user had before.
 
     With one item to be found, the recall at 10 is the hit rate, and the ideal DCG is 1.
 
@@ -21,8 +21,8 @@ class Ranking:
         hr10: share of the users whose next item is among the first 10; higher is better.
         ndcg10: mean of 1 / log2(1 + place), 0 below the 10th; higher is better.
         coverage10: share of all items that are among the first 10 of any user.
-        hr10_popular: `hr10` of the users whose next item is one of the popular fifth; None where
-            there is none.
+        hr10_popular: `hr10` of the users whose next item is one of the fifth that most users had
+            before; None where there is none.
         hr10_unpopular: of the other users.
     """
 
@@ -33,41 +33,37 @@ class Ranking:
     hr10_unpopular: float | None
 
 
-def ranking(logits: Tensor, targets: Tensor, past: Tensor, counts: Tensor) -> Ranking:
+def ranking(logits: Tensor, targets: Tensor, had: Tensor) -> Ranking:
     """Rank all K items for each of N users.
 
     Nothing is sampled: ranks among sampled items do not even order methods rightly (Krichene and
     Rendle 2020, "On sampled metrics for item recommendation", KDD). Of equal logits the other item
-    counts as the higher.
+    counts as the higher. What a user had before is left out, however long ago, but for the next
+    item itself.
 
     Args:
         logits: (N, K), finite.
         targets: (N,) the next item.
-        past: (N, L) the row of each user, its latest items from 1 on: item k is k + 1; 0 for none.
-            What a user had before them is ranked as any other item.
-        counts: (K,) how often each item was had.
+        had: (M, 2) the number of a user and an item that the user had before, both from 0 on, each
+            pair once.
 
     Raises:
         ValueError: the shapes do not fit, or there are no users.
     """
-    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and past.ndim == 2
-    if not fits or not len(targets) or len(past) != len(targets) or len(counts) != logits.shape[1]:
+    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and had.shape[1:] == (2,)
+    if not fits or not len(targets):
         raise ValueError(
-            "logits, targets, past, counts: must be (N, K), (N,), (N, L) and (K,) with N >= 1, got "
-            f"{tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(past.shape)} and "
-            f"{tuple(counts.shape)}."
+            "logits, targets, had: must be (N, K), (N,) and (M, 2) with N >= 1, got "
+            f"{tuple(logits.shape)}, {tuple(targets.shape)} and {tuple(had.shape)}."
         )
-    num_users, num_items = logits.shape
-    had = torch.zeros(num_users, num_items + 1, dtype=torch.bool).scatter(1, past, value=True)
-    rows = torch.arange(num_users)
-    had[rows, targets + 1] = False
-    scores = logits.double().masked_fill(had[:, 1:], -torch.inf)
-    own = scores[rows, targets][:, None]
-    place = (scores >= own).sum(1)  # the item itself makes it 1 at best
+    num_items = logits.shape[1]
+    scores = _without_past(logits, targets, had)
+    place = (scores >= scores.gather(1, targets[:, None])).sum(1)  # the item itself: 1 at best
     hit = (place <= DEPTH).double()
     gain = hit / torch.log2(1 + place.double())
     shown = scores.topk(min(DEPTH, num_items), dim=1)
     seen = shown.indices[shown.values > -torch.inf].unique()
+    counts = had[:, 1].bincount(minlength=num_items)
     popular = torch.zeros(num_items, dtype=torch.bool)
     popular[counts.argsort(descending=True, stable=True)[: round(POPULAR_SHARE * num_items)]] = True
     return Ranking(
@@ -77,6 +73,12 @@ def ranking(logits: Tensor, targets: Tensor, past: Tensor, counts: Tensor) -> Ra
         hr10_popular=_mean(hit[popular[targets]]),
         hr10_unpopular=_mean(hit[~popular[targets]]),
     )
+
+
+def _without_past(logits: Tensor, targets: Tensor, had: Tensor) -> Tensor:
+    left_out = torch.zeros_like(logits, dtype=torch.bool)
+    left_out[had[:, 0], had[:, 1]] = True
+    return logits.masked_fill(left_out.scatter(1, targets[:, None], value=False), -torch.inf)
 
 
 def _mean(values: Tensor) -> float | None:

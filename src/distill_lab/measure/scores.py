@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distill_lab.contracts import ACCURACY, NDCG10, Quality
+from distill_lab.measure.ranking import Ranking, ranking
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -22,6 +25,7 @@ class Scores:
         confidence: mean of the largest probability, in [1/K, 1]; above the accuracy a network is
             over-confident, below it under-confident.
         errors: samples whose largest logit is not the target's, as papers on MNIST count.
+        ranking: where classes are items to be ranked.
     """
 
     accuracy: float
@@ -30,6 +34,17 @@ class Scores:
     ece: float
     confidence: float
     errors: int
+    ranking: Ranking | None = None
+
+    @property
+    def compared_by(self) -> Quality:
+        """What `quality` is, as `DataInfo.quality`."""
+        return ACCURACY if self.ranking is None else NDCG10
+
+    @property
+    def quality(self) -> float:
+        """What networks are compared by; higher is better."""
+        return self.accuracy if self.ranking is None else self.ranking.ndcg10
 
 
 @dataclass(frozen=True)
@@ -47,13 +62,14 @@ class Reliability:
     fraction: tuple[float, ...]
 
 
-def score(logits: Tensor, targets: Tensor, num_bins: int) -> Scores:
+def score(logits: Tensor, targets: Tensor, num_bins: int, had: Tensor | None = None) -> Scores:
     """Score logits against targets.
 
     Args:
         logits: (N, K), finite; computed in float64.
         targets: (N,) class indices.
         num_bins: of the calibration error.
+        had: of items to be ranked, see `ranking`; None for other classes.
 
     Raises:
         ValueError: the shapes do not fit, or there are no samples.
@@ -70,6 +86,7 @@ def score(logits: Tensor, targets: Tensor, num_bins: int) -> Scores:
         ece=_ece(reliability(logits, targets, num_bins)),
         confidence=probabilities.amax(dim=1).mean().item(),
         errors=int((~right).sum()),
+        ranking=None if had is None else ranking(logits, targets, had),
     )
 
 

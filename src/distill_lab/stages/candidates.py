@@ -42,10 +42,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Trained:
-    """A candidate and its validation accuracy after each epoch."""
+    """A candidate and its quality on validation after each epoch."""
 
     candidate: Candidate
-    accuracies: list[float]
+    qualities: list[float]
 
 
 def points(parts: Parts) -> list[Point]:
@@ -163,11 +163,12 @@ def _train(
         trainee = Supervised(net, regime, info.num_classes, point.seed, smoothing)
         fitted = inside.fit(trainee, point.seed, f"teacher {place} {point.label}")
         validation = inside.splits.validation
-        scores = score(inside.predict(fitted.net, validation), validation.targets, NUM_BINS)
+        logits = inside.predict(fitted.net, validation)
+        scores = score(logits, validation.targets, NUM_BINS, validation.had)
         cost = measure_cost(fitted.net, info.input_shape, LATENCY_REPEATS)
         weights = inside.save_weights(fitted.net, "teacher")
         candidate = Candidate("", point.architecture, point.seed, weights, scores, cost, 0.0)
-        trained = Trained(candidate, [row["val/accuracy"] for row in fitted.curve])
+        trained = Trained(candidate, [row[f"val/{info.quality.key}"] for row in fitted.curve])
         run.log_json(to_plain(trained), HANDOFF)
     return trained
 

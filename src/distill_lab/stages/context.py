@@ -134,10 +134,11 @@ class Context:
         """Score a trained student on the validation split, keep its weights and plot its curves."""
         validation = self.splits.validation
         logits = self.predict(fitted.net, validation)
-        scores = score(logits, validation.targets, NUM_BINS)
+        scores = score(logits, validation.targets, NUM_BINS, validation.had)
         self.run.log_metrics(
             {
                 "kept/val/accuracy": scores.accuracy,
+                f"kept/val/{scores.compared_by.key}": scores.quality,
                 "kept/val/nll": scores.nll,
                 "kept/val/ece": scores.ece,
                 "kept/epoch": fitted.kept_epoch,

@@ -62,7 +62,7 @@ class TeacherChoice:
         more = f" and {len(self.kept) - 1} more" if len(self.kept) > 1 else ""
         return (
             f"{best.label}{more}, best of {self.num_candidates}: "
-            f"val accuracy {best.scores.accuracy:.4f}, ECE {best.scores.ece:.4f}"
+            f"{_on_validation(best.scores)}, ECE {best.scores.ece:.4f}"
         )
 
 
@@ -199,7 +199,11 @@ class TrainedStudent:
     @property
     def headline(self) -> str:
         """One line for the terminal."""
-        return f"val accuracy {self.scores.accuracy:.4f}, epoch {self.kept_epoch} of {self.epochs}"
+        return f"{_on_validation(self.scores)}, epoch {self.kept_epoch} of {self.epochs}"
+
+
+def _on_validation(scores: Scores) -> str:
+    return f"val {scores.compared_by.label} {scores.quality:.4f}"
 
 
 @dataclass(frozen=True)
@@ -212,22 +216,16 @@ class Row:
     agreement: float
     kl_to_teacher: float
     cost: Cost
-    ranking: Ranking | None = None
-
-    @property
-    def quality(self) -> float:
-        """What networks are compared by: NDCG@10 where items are ranked, else the accuracy."""
-        return self.scores.accuracy if self.ranking is None else self.ranking.ndcg10
 
 
 class Comparison(NamedTuple):
     """The distilled student against teacher and control.
 
     Attributes:
-        accuracy_kept: of the teacher's `quality`.
+        accuracy_kept: of the teacher's quality.
         compute_saved: of the teacher's MACs.
         parameters_fraction: of the teacher's.
-        gain: `quality` over the control's.
+        gain: of quality, over the control's.
     """
 
     accuracy_kept: float
@@ -241,10 +239,10 @@ def compare(rows: list[Row]) -> Comparison:
     by_name = {row.name: row for row in rows}
     teacher, control, student = (by_name[name] for name in (TEACHER, CONTROL, DISTILLED))
     return Comparison(
-        student.quality / max(teacher.quality, 1e-9),
+        student.scores.quality / max(teacher.scores.quality, 1e-9),
         1 - student.cost.macs / max(teacher.cost.macs, 1),
         student.cost.parameters / max(teacher.cost.parameters, 1),
-        student.quality - control.quality,
+        student.scores.quality - control.scores.quality,
     )
 
 
@@ -296,8 +294,7 @@ class Report:
 
     Attributes:
         rows: "teacher", further teachers, "student without teacher", "student distilled".
-        validation_accuracy: of the distilled student; the number all choices are made on.
-        validation_nll: of the distilled student, nats; decides between equal accuracies.
+        validation: of the distilled student; the numbers that all choices are made on.
         model: URI of the logged student, e.g. `models:/m-1f3a`; registering it is the workflow's.
         seconds_per_epoch: of the distillation, validation included.
         on_train: the distilled student and the teacher, on samples that the student was trained on.
@@ -307,8 +304,7 @@ class Report:
     rows: list[Row]
     verdict: list[Goal]
     proposals: list[Proposal]
-    validation_accuracy: float
-    validation_nll: float
+    validation: Scores
     model: str
     seconds_per_epoch: float
     on_train: Fidelity
@@ -331,8 +327,8 @@ class Report:
         student, control, teacher = (self.row(name) for name in (DISTILLED, CONTROL, TEACHER))
         compared = compare(self.rows)
         return {
-            "val/accuracy": self.validation_accuracy,
-            "val/nll": self.validation_nll,
+            "val/accuracy": self.validation.accuracy,
+            "val/nll": self.validation.nll,
             "train/agreement": self.on_train.agreement,
             "train/kl_to_teacher": self.on_train.kl_to_teacher,
             "test/accuracy": student.scores.accuracy,
@@ -364,11 +360,13 @@ class Report:
     @property
     def _of_ranking(self) -> dict[str, float]:
         ends = {DISTILLED: "", CONTROL: "_control", TEACHER: "_teacher"}
+        measured = {"val/{}": self.validation}
+        measured |= {f"test/{{}}{end}": self.row(name).scores for name, end in ends.items()}
         return {
-            f"test/{name}{end}": value
-            for row, end in ((self.row(name), end) for name, end in ends.items())
-            if row.ranking is not None
-            for name, value in asdict(row.ranking).items()
+            form.format(name): value
+            for form, scores in measured.items()
+            if scores.ranking is not None
+            for name, value in asdict(scores.ranking).items()
             if value is not None
         }
 
@@ -402,7 +400,7 @@ def table(report: Report) -> list[dict[str, str | float | int | None]]:
             "parameters": row.cost.parameters,
             "MACs": row.cost.macs,
             "latency ms": row.cost.latency_ms,
-            **_ranking_columns(row.ranking),
+            **_ranking_columns(row.scores.ranking),
         }
         for row in report.rows
     ]

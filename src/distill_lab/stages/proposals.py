@@ -17,7 +17,7 @@ from distill_lab.stages.handoffs import (
 )
 
 CAPACITY_GAP = (
-    0.95  # share of the teacher's validation accuracy below which the student is called too small
+    0.95  # share of the teacher's quality on validation below which the student is called too small
 )
 OVER_CONFIDENT = 0.05  # mean confidence - accuracy above which it is called over-confident
 UNFINISHED = 0.9  # share of the epochs; a best epoch after it was still getting better
@@ -55,7 +55,8 @@ def _longer(evidence: Evidence) -> Proposal | None:
 
 
 def _larger(evidence: Evidence) -> Proposal | None:
-    kept = evidence.student.scores.accuracy / max(evidence.teacher.best.scores.accuracy, 1e-9)
+    student, teacher = evidence.student.scores, evidence.teacher.best.scores
+    kept = student.quality / max(teacher.quality, 1e-9)
     bigger = evidence.design.num_in_budget < evidence.design.num_candidates
     limit = evidence.parts.design.max_parameters_fraction
     limit = AUTO_PARAMETERS_FRACTION if limit == "auto" else limit
@@ -63,8 +64,8 @@ def _larger(evidence: Evidence) -> Proposal | None:
         return None
     return Proposal(
         [f"design.max_parameters_fraction={min(1.0, max(0.8, 2 * limit)):.2g}"],
-        f"capacity gap: the student keeps {kept:.1%} of the teacher's validation accuracy, and "
-        "larger candidates are outside the budget.",
+        f"capacity gap: the student keeps {kept:.1%} of the teacher's validation "
+        f"{student.compared_by.label}, and larger candidates are outside the budget.",
     )
 
 

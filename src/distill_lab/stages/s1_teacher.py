@@ -45,8 +45,7 @@ def run(context: Context) -> TeacherChoice:
         trained = obtain(context, points(context.parts))
         tried = [one.candidate for one in trained]
         curves = {
-            f"{c.label} seed={c.seed}": one.accuracies
-            for c, one in zip(tried, trained, strict=True)
+            f"{c.label} seed={c.seed}": one.qualities for c, one in zip(tried, trained, strict=True)
         }
     ranked = rank(tried, selection)
     _log(context, ranked, curves)
@@ -54,12 +53,12 @@ def run(context: Context) -> TeacherChoice:
 
 
 def rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
-    """Score candidates by accuracy, calibration and cost, and return them best first."""
+    """Score candidates by quality, calibration and cost, and return them best first."""
     highest = max(candidate.cost.macs for candidate in candidates) or 1
     scored = [
         replace(
             candidate,
-            score=candidate.scores.accuracy
+            score=candidate.scores.quality
             - selection.ece_weight * candidate.scores.ece
             - selection.cost_weight * candidate.cost.macs / highest,
         )
@@ -110,18 +109,20 @@ def _loaded(context: Context, name: str) -> Candidate:
         raise RunError(f"selection.weights: {name} could not be loaded: {what}") from error
     net.eval()
     validation = context.splits.validation
+    logits = context.predict(net, validation)
     return Candidate(
         name,
         architecture,
         0,
         context.save_weights(net, "teacher"),
-        score(context.predict(net, validation), validation.targets, NUM_BINS),
+        score(logits, validation.targets, NUM_BINS, validation.had),
         measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
         0.0,
     )
 
 
 def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float]]) -> None:
+    quality = context.info.quality
     rows = [
         {
             "rank": place + 1,
@@ -130,6 +131,7 @@ def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float
             "seed": candidate.seed,
             "score": candidate.score,
             "accuracy": candidate.scores.accuracy,
+            quality.label: candidate.scores.quality,
             "ECE": candidate.scores.ece,
             "NLL": candidate.scores.nll,
             "parameters": candidate.cost.parameters,
@@ -142,12 +144,14 @@ def _log(context: Context, ranked: list[Candidate], curves: dict[str, list[float
     context.run.log_text(tables.markdown(rows), "leaderboard.md")
     if curves:
         epochs = [float(epoch + 1) for epoch in range(max(map(len, curves.values())))]
-        figure = plots.lines(epochs, curves, "Teacher candidates", "epoch", "validation accuracy")
+        on_validation = f"validation {quality.label}"
+        figure = plots.lines(epochs, curves, "Teacher candidates", "epoch", on_validation)
         context.run.log_figure(figure, "curves.png")
     best = ranked[0]
     context.run.log_metrics(
         {
             "val/accuracy": best.scores.accuracy,
+            f"val/{quality.key}": best.scores.quality,
             "val/ece": best.scores.ece,
             "val/nll": best.scores.nll,
             "cost/parameters": best.cost.parameters,

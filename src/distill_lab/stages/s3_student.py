@@ -21,13 +21,13 @@ from distill_lab.training.supervised import Supervised
 
 @dataclass(frozen=True)
 class Option:
-    """One student candidate; `proxy_accuracy` where it was trained for a few epochs."""
+    """One student candidate; `proxy_quality` where it was trained for a few epochs."""
 
     label: str
     architecture: Component
     cost: Cost
     in_budget: bool
-    proxy_accuracy: float | None = None
+    proxy_quality: float | None = None
 
 
 def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> StudentDesign:
@@ -54,7 +54,7 @@ def run(context: Context, teacher: TeacherChoice, knowledge: KnowledgeMap) -> St
         raise RunError(f"design: {nearest_miss(costs, budget)}")
     if parts.design.pick == "proxy":
         kept = [_proxy(context, option, teacher, number) for number, option in enumerate(kept)]
-        picked = max(kept, key=lambda o: (o.proxy_accuracy or 0.0, -o.cost.parameters))
+        picked = max(kept, key=lambda o: (o.proxy_quality or 0.0, -o.cost.parameters))
     else:
         picked = max(kept, key=lambda o: o.cost.parameters)
     options = [o for o in options if not o.in_budget] + kept
@@ -94,16 +94,18 @@ def _new(context: Context, architecture: Component, teacher: TeacherChoice) -> n
 
 
 def _proxy(context: Context, option: Option, teacher: TeacherChoice, number: int) -> Option:
-    """Train a candidate on labels for a few epochs and note its validation accuracy."""
+    """Train a candidate on labels for a few epochs and note its quality on validation."""
     parts = context.parts
     regime = replace(parts.selection.regime, epochs=parts.design.proxy_epochs)
     net = _new(context, option.architecture, teacher)
     trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
     fitted = context.fit(trainee, parts.seed, f"proxy {option.label}", f"proxy_{number}/")
-    return replace(option, proxy_accuracy=fitted.curve[fitted.kept_epoch - 1]["val/accuracy"])
+    kept = fitted.curve[fitted.kept_epoch - 1]
+    return replace(option, proxy_quality=kept[f"val/{context.info.quality.key}"])
 
 
 def _log(context: Context, options: list[Option], picked: Option, teacher: TeacherChoice) -> None:
+    quality = context.info.quality
     rows = [
         {
             "architecture": option.architecture.label,
@@ -114,25 +116,25 @@ def _log(context: Context, options: list[Option], picked: Option, teacher: Teach
             "MACs": option.cost.macs,
             "latency_ms": option.cost.latency_ms,
             "peak_memory_mib": option.cost.peak_memory_mib,
-            "proxy_accuracy": option.proxy_accuracy,
+            f"proxy_{quality.key}": option.proxy_quality,
         }
         for option in options
     ]
     context.run.log_text(tables.csv_text(rows), "candidates.csv")
     context.run.log_text(tables.markdown(rows), "candidates.md")
-    trained = picked.proxy_accuracy is not None
+    trained = picked.proxy_quality is not None
     points = [
         plots.Point(
             name=option.label,
             x=option.cost.parameters,
-            y=(option.proxy_accuracy or 0.0) if trained else option.cost.latency_ms,
+            y=(option.proxy_quality or 0.0) if trained else option.cost.latency_ms,
             kept=option.in_budget,
             picked=option is picked,
         )
         for option in options
         if option.in_budget or not trained
     ]
-    y_label = "proxy validation accuracy" if trained else "latency (ms)"
+    y_label = f"proxy validation {quality.label}" if trained else "latency (ms)"
     figure = plots.pareto(points, "parameters", y_label, "Student candidates")
     context.run.log_figure(figure, "pareto.png")
     context.run.log_metrics(

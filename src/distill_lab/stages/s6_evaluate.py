@@ -13,7 +13,6 @@ from distill_lab.data.subset import subset
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
-from distill_lab.measure.ranking import Ranking, ranking
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.models.deployed import Deployed
 from distill_lab.report import grids, plots, tables
@@ -74,8 +73,7 @@ def run(
         rows,
         verdict,
         proposals,
-        validation_accuracy=student.scores.accuracy,
-        validation_nll=student.scores.nll,
+        validation=student.scores,
         model=model,
         seconds_per_epoch=student.seconds / student.epochs,
         on_train=_on_train(context, measured[0], measured[-1]),
@@ -88,9 +86,13 @@ def run(
 def judge(rows: list[Row], evaluation: Evaluation) -> list[Goal]:
     """Hold the distilled student against the goals: accuracy kept, compute saved, size, gain."""
     kept, saved, size, gain = compare(rows)
-    what = "accuracy" if rows[0].ranking is None else "NDCG@10"
     return [
-        Goal(f"{what} kept", kept, evaluation.goal_accuracy_kept, at_least=True),
+        Goal(
+            f"{rows[0].scores.compared_by.label} kept",
+            kept,
+            evaluation.goal_accuracy_kept,
+            at_least=True,
+        ),
         Goal("compute saved", saved, evaluation.goal_compute_saved, at_least=True),
         Goal("parameters of the teacher's", size, evaluation.goal_parameters_fraction, False),
         Goal("gain over the control", gain, 0.0, at_least=True, is_gain=True),
@@ -133,22 +135,15 @@ def _left_out(context: Context, student: Measured) -> LeftOut | None:
 
 
 def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
-    evaluation, info = context.parts.evaluation, context.info
+    evaluation, test = context.parts.evaluation, context.splits.test
     return Row(
         item.name,
         item.label,
-        score(item.logits, context.splits.test.targets, evaluation.num_bins),
+        score(item.logits, test.targets, evaluation.num_bins, test.had),
         agreement(item.logits, teacher_logits),
         kl_to_teacher(item.logits, teacher_logits),
-        measure_cost(item.net, info.input_shape, evaluation.latency_repeats),
-        _ranking(context, item.logits) if info.ranks_items else None,
+        measure_cost(item.net, context.info.input_shape, evaluation.latency_repeats),
     )
-
-
-def _ranking(context: Context, logits: Tensor) -> Ranking:
-    validation, test = context.splits.validation, context.splits.test
-    counts = validation.inputs[:].flatten().bincount(minlength=context.info.num_classes + 1)
-    return ranking(logits, test.targets, test.inputs[:], counts[1:])
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
@@ -176,14 +171,15 @@ def _log(
         plots.Point(
             name=row.name,
             x=row.cost.macs,
-            y=row.scores.accuracy,
+            y=row.scores.quality,
             kept=True,
             picked=row.name == DISTILLED,
         )
         for row in report.rows
     ]
+    quality = context.info.quality.label
     figures = {
-        "pareto.png": plots.trade_off(points, "MACs", "test accuracy", "Kept and saved"),
+        "pareto.png": plots.trade_off(points, "MACs", f"test {quality}", "Kept and saved"),
         "reliability.png": grids.reliability_diagram(diagrams),
     }
     if matrices:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from distill_lab.contracts import Quality
 from distill_lab.training.trainee import Trainee
 
 QUIET_SECONDS = 10.0  # between two states of a progress bar that goes to a file
@@ -19,16 +20,22 @@ QUIET_SECONDS = 10.0  # between two states of a progress bar that goes to a file
 class KeepWeights(pl.Callback):
     """Remembers the weights to be kept, and stops a training that no longer gets better.
 
-    Better means higher validation accuracy, and at equal accuracy lower NLL.
+    Better means higher quality on validation, and at equal quality lower NLL.
+
+    Args:
+        best: keep the weights of the best epoch, rather than of the last.
+        patience: epochs without a better one before it stops; None: never.
+        quality: what epochs are compared by.
 
     Attributes:
         state: state dict of the kept network.
         epoch: the epoch it is of, counted from 0.
     """
 
-    def __init__(self, best: bool, patience: int | None) -> None:
+    def __init__(self, best: bool, patience: int | None, quality: Quality) -> None:
         self.best = best
         self.patience = patience
+        self.quality = quality
         self.state: dict[str, Tensor] = {}
         self.epoch = -1
         self._rank = (float("-inf"), float("-inf"))
@@ -38,7 +45,7 @@ class KeepWeights(pl.Callback):
         """Compare the epoch with the best one so far."""
         trainee = cast(Trainee, module)
         row = trainee.curve[-1]
-        rank = (row["val/accuracy"], -row["val/nll"])
+        rank = (row[f"val/{self.quality.key}"], -row["val/nll"])
         if better := rank > self._rank:
             self._rank, self._best_epoch = rank, trainer.current_epoch
         if better or not self.best:
@@ -68,10 +75,11 @@ class SendCurve(pl.Callback):
 
 
 class Bar(pl.Callback):
-    """One live line per training: epochs done and the newest validation accuracy."""
+    """One live line per training: epochs done and the newest quality on validation."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, quality: Quality) -> None:
         self.title = title
+        self.quality = quality
         self._line: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -91,10 +99,10 @@ class Bar(pl.Callback):
             self._line.update()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the newest validation accuracy."""
+        """Show the newest quality on validation."""
         if self._line is not None:
-            accuracy = cast(Trainee, module).curve[-1]["val/accuracy"]
-            text = f" epoch {trainer.current_epoch + 1}, val accuracy {accuracy:.4f}"
+            newest = cast(Trainee, module).curve[-1][f"val/{self.quality.key}"]
+            text = f" epoch {trainer.current_epoch + 1}, val {self.quality.label} {newest:.4f}"
             self._line.set_postfix_str(text, refresh=False)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:

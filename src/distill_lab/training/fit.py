@@ -71,9 +71,10 @@ def fit(
     _refuse_dot_in_fp16(regime, hardware)
     keep_freed_memory()
     torch.manual_seed(seed)
-    keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs)
+    keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs, info.quality)
+    trainee.had = splits.validation.had
     data = data_module(info, splits, regime, seed)
-    trainer = _trainer(regime.epochs, hardware, [keep, SendCurve(log), Bar(title)])
+    trainer = _trainer(regime.epochs, hardware, [keep, SendCurve(log), Bar(title, info.quality)])
     start = perf_counter()
     _lay_out(trainee, _layout(trainee, hardware))
     networks = trainee.networks if hardware.compile else []

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_lab.contracts import Batch, LossValue
+from distill_lab.measure.ranking import ranking
 from distill_lab.settings import Regime
 from distill_lab.training.average import MovingAverage
 from distill_lab.training.dot import DOT
@@ -31,6 +32,7 @@ class Trainee(pl.LightningModule, ABC):
         net: the network that is trained, validated and kept.
         curve: one row per finished epoch, metric name -> value.
         memory_format: layout of inputs (B, C, H, W).
+        had: of the validation split, where its items are to be ranked, see `Arrays`.
     """
 
     def __init__(self, net: nn.Module, regime: Regime, num_classes: int, seed: int) -> None:
@@ -42,6 +44,7 @@ class Trainee(pl.LightningModule, ABC):
         self.seed = seed
         self.curve: list[dict[str, float]] = []
         self.memory_format = torch.contiguous_format
+        self.had: Tensor | None = None
         self._average = MovingAverage(net, regime.ema_decay) if regime.ema_decay else None
         self._constrain = getattr(net, "constrain", None)
         self._steps: Stepper
@@ -126,6 +129,9 @@ class Trainee(pl.LightningModule, ABC):
         row["train/lr"] = self._steps.lr
         row["val/accuracy"] = float((logits.argmax(dim=1) == targets).float().mean())
         row["val/nll"] = float(F.cross_entropy(logits, targets))
+        if self.had is not None:
+            found = ranking(logits.cpu(), targets.cpu(), self.had)
+            row |= {"val/ndcg10": found.ndcg10, "val/hr10": found.hr10}
         self.curve.append(row)
 
 
