@@ -54,6 +54,7 @@ REGIME = {
     "ngram_rows": 0.0,
     "leave_out_classes": [],
     "num_samples": None,
+    "num_labels": None,
 }
 
 

@@ -104,6 +104,25 @@ def loss_module(monkeypatch):
     return module.__name__
 
 
+def test_terms_that_read_labels_are_refused_where_few_samples_have_any(regime):
+    regimes = {"regime": regime(num_samples=9, num_labels=4)}
+    kd = {"kd": term("kd", weight=1.0)}
+    assert problems(regimes=regimes, loss=kd) == []
+    assert problems(regimes=regimes) == [
+        "regime.num_labels: must be null where loss.ce reads labels, got 4."
+    ]
+
+
+def test_labels_that_are_not_there_are_refused(regime):
+    kd = {"kd": term("kd", weight=1.0)}
+    teachers = {"selection.regime": regime(num_labels=4)}
+    students = {"regime": regime(num_samples=4, num_labels=9)}
+    assert problems(regimes=teachers | students, loss=kd) == [
+        "selection.regime.num_labels: must be null, as teachers learn of labels; set num_samples.",
+        "regime.num_labels: must be <= num_samples, 4, got 9.",
+    ]
+
+
 def test_published_weights_are_held_against_the_teacher_and_its_inputs():
     name = "ResNet18_Weights.IMAGENET1K_V1"
     resnet = Component("distill_lab.models.resnet.ResNet", {"depth": 18, "small_images": False})

@@ -44,6 +44,7 @@ REGIME = {
     "ngram_rows": 0.0,
     "leave_out_classes": [3],
     "num_samples": 1800,
+    "num_labels": 600,
 }
 SOUND = {
     Regime: REGIME,
@@ -140,6 +141,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "ngram_rows", -0.1, 1.1),
         *cases(Regime, "leave_out_classes", [-1], [3, 3]),
         *cases(Regime, "num_samples", 0),
+        *cases(Regime, "num_labels", 0),
         *cases(Chain, "generations", 0),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),

@@ -31,6 +31,7 @@ from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
+STUDENTS = "regime"  # path of the regime of stage 5
 STAND_IN = DataInfo("unknown", (3, 224, 224), 10, (), (), ())
 """For networks whose dataset is wrong: a shape for which none is too deep."""
 
@@ -72,6 +73,7 @@ def problems(
     if selection is not None and teacher_nets and info is not STAND_IN:
         found += _problems_of_teachers(selection, teacher_nets, info)
     found += _problems_of_terms(loss)
+    found += _problems_of_labels(regimes, loss)
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
     cases = [Case(max(teacher_nets, key=count_parameters), teacher_nets, student_nets)]
@@ -245,6 +247,22 @@ def _problems_of_terms(loss: dict[str, Component]) -> Iterator[str]:
             yield f"loss.{name}._target_: must be a loss term, got {component.target!r}."
         if hasattr(nn.ModuleDict, name):
             yield f"loss.{name}: torch keeps this word for itself; give the term another name."
+
+
+def _problems_of_labels(regimes: dict[str, Regime], loss: dict[str, Component]) -> Iterator[str]:
+    """Refuse what would read labels that are said not to be there."""
+    for path, regime in regimes.items():
+        labels, samples = regime.num_labels, regime.num_samples
+        if labels is None:
+            continue
+        if path != STUDENTS:
+            yield f"{path}.num_labels: must be null, as teachers learn of labels; set num_samples."
+            continue
+        if samples is not None and labels > samples:
+            yield f"{path}.num_labels: must be <= num_samples, {samples}, got {labels}."
+        for name, component in loss.items():
+            if getattr(component.imported, "reads_labels", False):
+                yield f"{path}.num_labels: must be null where loss.{name} reads labels, got {labels}."
 
 
 def _problems_of_loss(

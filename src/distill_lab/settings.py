@@ -59,6 +59,7 @@ class Regime:
     ngram_rows: float
     leave_out_classes: list[int]
     num_samples: int | None
+    num_labels: int | None
 
     def __post_init__(self) -> None:
         for name in (
@@ -70,6 +71,7 @@ class Regime:
             "early_stop_epochs",
             "accumulate_batches",
             "num_samples",
+            "num_labels",
         ):
             _positive(name, getattr(self, name))
         for name in (

@@ -122,10 +122,13 @@ def run(
 
 def _require_samples(parts: Parts, splits: Splits) -> None:
     for path, regime in (("selection.regime", parts.selection.regime), ("regime", parts.regime)):
-        try:
-            subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed=0)
-        except ValueError as error:
-            raise ConfigError([f"{path}.{error}"]) from error
+        for key in ("num_samples", "num_labels"):
+            wanted = getattr(regime, key)
+            try:
+                subset(splits.train.targets, regime.leave_out_classes, wanted, seed=0)
+            except ValueError as error:
+                told = str(error).removeprefix("num_samples")
+                raise ConfigError([f"{path}.{key}{told}"]) from error
 
 
 def _require_past(parts: Parts, splits: Splits) -> None:

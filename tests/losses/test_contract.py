@@ -321,6 +321,13 @@ def test_labels_may_be_of_any_integer_type(name, dtype):
 
 
 @all_losses
+def test_a_loss_that_does_not_read_labels_has_the_same_value_for_any(name):
+    (loss, batch), (plain, _) = make(name), make(name)
+    others = replace(batch, targets=(batch.targets + 1) % NUM_CLASSES)
+    assert loss.reads_labels or torch.equal(drawn(loss, others), drawn(plain, batch))
+
+
+@all_losses
 def test_features_of_zeros_give_a_finite_value_and_gradient(name):
     loss, batch = make(name)
     student = each(batch.student, torch.zeros_like)

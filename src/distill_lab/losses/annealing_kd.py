@@ -51,6 +51,7 @@ class AnnealingKD(Loss):
     """
 
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, max_temperature: int, regression_fraction: float) -> None:
         super().__init__(weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,6 +62,8 @@ def asymmetric_temperature(
 
 class AsymmetricTemperature(Loss):
     """`asymmetric_temperature` as a term; with several teachers, the mean over them."""
+
+    reads_labels: ClassVar[bool] = True
 
     zero_at_match = False  # the student is to agree with the teacher as softened
 

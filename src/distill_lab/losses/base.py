@@ -35,6 +35,7 @@ class Loss(nn.Module, ABC):
     Attributes:
         uses_teacher: False for a loss that reads labels alone. The control is trained with plain
             cross-entropy, whatever the terms are.
+        reads_labels: the value depends on the labels of the batch.
         zero_at_match: the value is 0 when student and teacher agree; the contract test checks it.
         order_matters: the value depends on the order of samples, or on draws of its own.
         full_gradient: the gradient is that of the value; False where a factor of it, such as a
@@ -44,6 +45,7 @@ class Loss(nn.Module, ABC):
     """
 
     uses_teacher: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = True
     order_matters: ClassVar[bool] = False
     full_gradient: ClassVar[bool] = True

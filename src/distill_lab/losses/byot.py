@@ -127,6 +127,7 @@ class BYOT(Loss):
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
     full_gradient: ClassVar[bool] = False  # output and last layer are constants
+    reads_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,6 +62,8 @@ def confidence_weights(logits: Tensor, targets: Tensor) -> Tensor:
 
 class CAMKD(Loss):
     """`ca_mkd` as a term; with one teacher it is `kd`."""
+
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float) -> None:
         super().__init__(weight)

@@ -70,6 +70,7 @@ class CAMKDFeatures(PairLoss):
     """
 
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
     axes: ClassVar[tuple[int, ...]] = (2, 4)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
     classified: ClassVar[tuple[str, ...]] = ("teacher",)

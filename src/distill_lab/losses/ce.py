@@ -31,6 +31,7 @@ class CE(Loss):
 
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float) -> None:
         super().__init__(weight)

@@ -136,6 +136,7 @@ class CRD(PairLoss):
     zero_at_match: ClassVar[bool] = False
     order_matters: ClassVar[bool] = True
     mixes_axes: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
     labels: Tensor
     seed: Tensor

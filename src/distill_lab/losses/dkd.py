@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,6 +76,8 @@ def _kl(student: Tensor, teacher: Tensor) -> Tensor:
 
 class DKD(Loss):
     """`dkd` as a term; with several teachers, the mean over them."""
+
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, target_weight: float, nontarget_weight: float) -> None:
         super().__init__(weight)

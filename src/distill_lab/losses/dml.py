@@ -78,6 +78,7 @@ class DML(Loss):
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
     full_gradient: ClassVar[bool] = False  # the student is a constant in what the peers learn
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, num_peers: int) -> None:
         super().__init__(weight)

@@ -91,6 +91,7 @@ class KnowledgeAdjustment(Loss):
     """`knowledge_adjustment` as a term; with several teachers, the mean over them."""
 
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, mode: Mode, correct_probability: float) -> None:
         super().__init__(weight)

@@ -35,6 +35,7 @@ class LabelSmoothing(Loss):
 
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, smoothing: float) -> None:
         super().__init__(weight)

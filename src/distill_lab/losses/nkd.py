@@ -67,6 +67,7 @@ class NKD(Loss):
     """`nkd` as a term, at a temperature of its own; with several teachers, the mean over them."""
 
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, nontarget_weight: float, temperature: float) -> None:
         super().__init__(weight)

@@ -62,6 +62,7 @@ class PSKD(Loss):
 
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     previous: Tensor | None
     current: Tensor | None

@@ -102,6 +102,7 @@ class RD(Loss):
     """
 
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(
         self, weight: float, num_ranked: int, decay: float, discrepancy: float, start_epoch: int

@@ -63,6 +63,7 @@ class RRD(Loss):
 
     zero_at_match: ClassVar[bool] = False
     order_matters: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, num_ranked: int, num_uninteresting: int) -> None:
         super().__init__(weight)

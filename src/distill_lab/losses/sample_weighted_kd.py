@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +71,8 @@ class SampleWeightedKD(Loss):
             "student_focal": (1 - the student's probability of the label) squared, the factor of
             the focal loss (Lin et al. 2017). A mixed label counts as its likeliest class.
     """
+
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, by: By) -> None:
         super().__init__(weight)

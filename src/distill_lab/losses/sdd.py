@@ -73,6 +73,7 @@ class SDD(PairLoss):
         disagreement_weight: see `sdd`, >= 0.
     """
 
+    reads_labels: ClassVar[bool] = True
     axes: ClassVar[tuple[int, ...]] = (4,)
     choice: ClassVar[Literal["all", "middle", "last"]] = "last"
     classified: ClassVar[tuple[str, ...]] = ("student", "teacher")

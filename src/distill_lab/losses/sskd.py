@@ -98,6 +98,7 @@ class SSKD(Loss):
     """
 
     order_matters: ClassVar[bool] = True  # the answers to rotated images are in the batch's order
+    reads_labels: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class TfKD(Loss):
 
     uses_teacher: ClassVar[bool] = False
     zero_at_match: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float, correct_probability: float, temperature: float) -> None:
         super().__init__(weight)

@@ -114,6 +114,7 @@ class UnKD(Loss):
 
     zero_at_match: ClassVar[bool] = False
     order_matters: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
     labels: Tensor
 
     def __init__(self, weight: float, num_groups: int, pairs_per_group: int, decay: float) -> None:

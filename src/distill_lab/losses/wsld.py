@@ -67,6 +67,7 @@ class WSLD(Loss):
     """`wsld` as a term; with several teachers, the mean over them."""
 
     full_gradient: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, weight: float) -> None:
         super().__init__(weight)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from distill_lab.contracts import Arrays
+from distill_lab.contracts import Arrays, Parts
 from distill_lab.data.subset import subset
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
@@ -200,7 +200,7 @@ def _log(
                 "Measured on the test split, which no choice was made on. One seed: a difference "
                 "of a few samples is noise; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
-                "regime, trained with plain cross-entropy whatever the loss terms are.",
+                f"regime, trained with plain cross-entropy whatever the loss terms are{_on(context.parts)}.",
             ),
             tables=(
                 [
@@ -271,6 +271,11 @@ def _what_ran(context: Context, loss: ConnectedLoss) -> str:
     parts, splits = context.parts, context.splits
     sizes = ", ".join(f"{name} {len(a.targets):,}" for name, a in splits._asdict().items())
     return f"Loss: {loss.headline}. Seed {parts.seed}. Samples: {sizes}."
+
+
+def _on(parts: Parts) -> str:
+    labels = parts.regime.num_labels
+    return "" if labels is None else f", on the {labels:,} samples that have a label"
 
 
 def _columns(row: dict[str, Cell], *names: str) -> dict[str, Cell]:
