@@ -19,6 +19,8 @@ SMALL = [
     "selection.regime.epochs=2",
     "knowledge.student_epochs=1",
     "knowledge.num_samples=64",
+    "design.latency_repeats=3",
+    "evaluation.latency_repeats=3",
     "hardware.threads=1",
 ]
 
