@@ -12,6 +12,7 @@ from pathlib import Path
 PACKAGES = (
     "torch",
     "torchvision",
+    "timm",
     "transformers",
     "pytorch-lightning",
     "hydra-core",

@@ -143,9 +143,9 @@ def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInf
     if counts != [weights.num_parameters]:
         given = " and ".join(f"{count:,}" for count in counts)
         yield (
-            f"{key}: {name} has {weights.num_parameters:,} parameters for 1000 classes; "
-            f"the teacher on {info.name} has {given}. Choose the architecture that they are named "
-            "after and data of 1000 classes."
+            f"{key}: {name} has {weights.num_parameters:,} parameters for {weights.num_classes} "
+            f"classes; the teacher on {info.name} has {given}. Choose the architecture that they "
+            f"are named after and data of {weights.num_classes} classes."
         )
     if (info.mean, info.std) != (weights.mean, weights.std):
         yield (

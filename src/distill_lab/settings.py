@@ -120,8 +120,9 @@ class Selection:
     A candidate's score is its quality on validation (accuracy, or NDCG@10 where items are ranked)
     minus `ece_weight` times its ECE minus `cost_weight` times its MACs relative to the most
     expensive candidate. With `from_run`, the run of an earlier workflow, none is trained: the
-    student that it distilled is the teacher. Nor is one with `weights`, a name of torchvision's.
-    With `pretrained` the encoder of each starts from published weights, which are kept in `folder`.
+    student that it distilled is the teacher. Nor is one with `weights`, a name of torchvision's or
+    timm's. With `pretrained` the encoder of each starts from published weights, which are kept in
+    `folder`.
     """
 
     regime: Regime

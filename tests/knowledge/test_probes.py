@@ -41,6 +41,14 @@ def test_spatial_axes_are_averaged():
     assert probe_accuracy(spatial, train_targets, test[:, :, None, None], test_targets) == 1.0
 
 
+def test_tokens_are_averaged_over_their_places():
+    (train, train_targets), (test, test_targets) = blobs(90, 0), blobs(60, 1)
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(90, 5, 2, generator=generator) * 100
+    tokens = train[:, None] + noise - noise.mean(dim=1, keepdim=True)
+    assert probe_accuracy(tokens, train_targets, test[:, None], test_targets) == 1.0
+
+
 def test_a_feature_in_tiny_units_is_still_read():
     (train, train_targets), (test, test_targets) = blobs(90, 0), blobs(60, 1)
     assert probe_accuracy(train * 1e-6, train_targets, test * 1e-6, test_targets) == 1.0

@@ -203,3 +203,21 @@ def test_recurrent_layers_are_counted_gate_by_gate(kind, gates):
             return self.layer(inputs)[0][:, -1]
 
     assert count_macs(Net(), (5, 8)) == 5 * gates * 16 * (8 + 16)
+
+
+class Asking(nn.Module):
+    """Gives a parameter of its own to a module inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Parameter(torch.ones(1, 3))
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, inputs):
+        return inputs + self.inner(self.query).sum()
+
+
+def test_a_parameter_may_be_the_input_of_a_module():
+    net = Asking()
+    assert count_macs(net, (3,)) == 3 * 2
+    assert net.query.requires_grad

@@ -26,9 +26,10 @@ def probe_accuracy(
     Source: Alain and Bengio 2016, arXiv:1610.01644.
 
     Args:
-        train_features: (N, C) or (N, C, ...); axes after C are averaged first.
+        train_features: vectors (N, D), or tokens (N, L, D) or maps (N, C, H, W), which are averaged
+            over places first.
         train_targets: (N,) class indices, at least two different.
-        test_features: (M, C) or (M, C, ...), other samples than those trained on.
+        test_features: of the same kind, (M, ...), other samples than those trained on.
         test_targets: (M,) class indices.
 
     Returns:
@@ -43,7 +44,6 @@ def probe_accuracy(
 
 
 def _pooled(features: Tensor) -> np.ndarray:
+    places = {3: (1,), 4: (2, 3)}.get(features.ndim)
     features = features.detach().double()
-    if features.ndim > 2:
-        features = features.flatten(2).mean(dim=2)
-    return features.cpu().numpy()
+    return (features if places is None else features.mean(dim=places)).cpu().numpy()

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from distill_lab.contracts import Output, Shapes, placeholder
 from distill_lab.knowledge.collectors import COLLECTORS, Keep
 from distill_lab.knowledge.collectors import output as _output
+from distill_lab.knowledge.token_grid import grid_around, laid_out
+
+MAP = "map"
+KINDS = (*COLLECTORS, MAP)
 
 
 def default_taps(net: nn.Module) -> list[str]:
@@ -43,8 +47,8 @@ def check_taps(net: nn.Module, names: list[str]) -> None:
     """
     for name in names:
         path, colon, kind = name.partition(":")
-        if colon and kind not in COLLECTORS:
-            known = ", ".join(f"{path}:{key}" for key in COLLECTORS)
+        if colon and kind not in KINDS:
+            known = ", ".join(f"{path}:{key}" for key in KINDS)
             raise ValueError(f"taps: must be a module path or {known}, got {name!r}.")
         if not _is_module(net, path):
             paths = [path for path, _ in net.named_modules() if path]
@@ -85,7 +89,9 @@ def forward_with_taps(net: nn.Module, inputs: Any, taps: list[str]) -> Output:
     - `path:input`: what the module is given first;
     - `path:preactivation`: what the last activation inside the module is given;
     - `path:attention`: attention maps (B, heads, L, L) of the last attention inside it;
-    - `path:qkv`: its queries, keys and values side by side, (B, L, 3 D).
+    - `path:qkv`: its queries, keys and values side by side, (B, L, 3 D);
+    - `path:map`: its output, tokens that are patches of an image, as (B, D, rows, columns). The
+      network says by `token_grid` how many rows and columns there are.
 
     Features keep their graph where gradients are on. Of a module that returns a tuple the first
     entry is kept, and of one that runs several times the last. An output that is changed in place
@@ -104,13 +110,21 @@ def forward_with_taps(net: nn.Module, inputs: Any, taps: list[str]) -> Output:
     output = _forward(net, inputs, taps)
     for name in taps:
         if name not in output.features:
-            path, _, kind = name.partition(":")
-            lacking = f"shows no {kind}" if kind else "was not run in the forward pass"
-            raise ValueError(
-                f"taps: {path!r} of {type(net).__name__} {lacking}. "
-                "Choose a module inside or around it."
-            )
+            raise ValueError(f"taps: {_lacking(net, name)}")
     return output
+
+
+def _lacking(net: nn.Module, name: str) -> str:
+    """Say why nothing was kept for a tap, and what to do."""
+    path, _, kind = name.partition(":")
+    whose = f"{path!r} of {type(net).__name__}"
+    if kind == MAP:
+        return (
+            f"{whose} has no tokens that are patches on a grid, which alone are laid out as a map. "
+            f"Write {path!r} for what it returns."
+        )
+    lacking = f"shows no {kind}" if kind else "was not run in the forward pass"
+    return f"{whose} {lacking}. Choose a module inside or around it."
 
 
 def _forward(net: nn.Module, inputs: Any, taps: list[str]) -> Output:
@@ -120,8 +134,10 @@ def _forward(net: nn.Module, inputs: Any, taps: list[str]) -> Output:
     with ExitStack() as stack:
         for name in taps:
             path, _, kind = name.partition(":")
-            collect = COLLECTORS[kind] if kind else _output
-            stack.enter_context(collect(net.get_submodule(path), _keeper(features, name)))
+            collect, keep = COLLECTORS.get(kind, _output), _keeper(features, name)
+            if kind == MAP:
+                keep = laid_out(keep, grid_around(net, path))
+            stack.enter_context(collect(net.get_submodule(path), keep))
         logits = net(inputs)
     return Output(logits, {name: features[name] for name in taps if name in features})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distill_lab.contracts import Output
+from distill_lab.losses.pairs import AS_MAP
 
 
 def classifier_for(output: Output, tap: str) -> nn.Linear:
@@ -24,8 +25,13 @@ def readable(classifier: nn.Linear | None, tap: str, channels: int) -> nn.Linear
     """Return a classifier that reads as many features as a tap has channels.
 
     Raises:
-        ValueError: there is none, or it reads another number of features.
+        ValueError: there is none, or it reads another number of features, or not the patches.
     """
+    if tap.endswith(AS_MAP):
+        raise ValueError(
+            f"pairs: {tap!r} are patches, and the classifier beside them reads the class token. "
+            "Take a network that averages a map for its classifier."
+        )
     if classifier is None:
         raise ValueError(f"pairs: {tap!r} needs a linear classifier, but the network has none.")
     if classifier.in_features != channels:

@@ -18,6 +18,8 @@ from distill_lab.losses.regressor import one_each
 
 KINDS = {2: "vectors (B, D)", 3: "tokens (B, L, D)", 4: "maps (B, C, H, W)"}
 """What a feature is, by its number of axes. A tap `:attention` is (B, heads, L, L)."""
+AS_MAP = ":map"
+"""What names a layer's tokens as the map of patches that they are."""
 
 
 class PairLoss(Loss, ABC):
@@ -56,6 +58,15 @@ class PairLoss(Loss, ABC):
         self.pairs = [] if isinstance(pairs, str) else [(first, last) for first, last in pairs]
 
     @property
+    def lays_out_tokens(self) -> bool:
+        """Whether "auto" may read tokens that are patches of an image as a map, see `AS_MAP`.
+
+        Not where tokens are read as they are beside maps, and not where a classifier is shown the
+        map: that of a network of patches reads its class token.
+        """
+        return 4 in self.axes and not (self.mixes_axes or self.suffix or self.classified)
+
+    @property
     def needs(self) -> Needs:
         """Both ends of every pair."""
         student = tuple(dict.fromkeys(student for student, _ in self.pairs))
@@ -71,7 +82,8 @@ class PairLoss(Loss, ABC):
 
         Args:
             proposed: [student layer, teacher layer], without suffix.
-            student_shapes: of the taps, suffix included; a layer that lacks one is passed over.
+            student_shapes: of the taps, suffix included; a layer that lacks one is passed over. A
+                layer that is there as a map, too, is read as that where it cannot be as it is.
             teacher_shapes: the same for every teacher.
 
         Raises:
@@ -79,29 +91,42 @@ class PairLoss(Loss, ABC):
         """
         named = [(f"{a}{self.suffix}", f"{b}{self.suffix}") for a, b in proposed]
         if self.choice == "last":
-            named = list(product(student_shapes, teacher_shapes[0]))
-        fitting = [
-            (a, b)
-            for a, b in named
-            if a in student_shapes
-            and all(b in shapes for shapes in teacher_shapes)
-            and all(self.reads(student_shapes[a], shapes[b]) for shapes in teacher_shapes)
-        ]
+            named = list(product(_as_they_are(student_shapes), _as_they_are(teacher_shapes[0])))
+        found = [self._named(a, b, student_shapes, teacher_shapes) for a, b in named]
+        fitting = [pair for pair in found if pair is not None]
         if len(fitting) < self.fewest:
-            kinds = " or ".join(KINDS[axes] for axes in self.axes)
             raise ValueError(
                 f"pairs: auto finds {len(fitting)} of {self.fewest} pairs of layers that are both "
-                f"{kinds}{' under ' + self.suffix if self.suffix else ''}. Student: "
-                f"{_listed(student_shapes)}; teacher: {_listed(teacher_shapes[0])}. "
-                "Name the layers: pairs=[[student tap, teacher tap]]."
+                f"{self._kinds}{' under ' + self.suffix if self.suffix else ''}. Student: "
+                f"{_listed(student_shapes)}; teacher: {_listed(teacher_shapes[0])}. {self._advice}"
             )
         middle = [fitting[len(fitting) // 2]]
         self.pairs = {"all": fitting, "middle": middle, "last": fitting[-1:]}[self.choice]
 
+    def _named(
+        self, a: str, b: str, student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...]
+    ) -> tuple[str, str] | None:
+        """Return the taps of two layers that the term can compare, as they are or as maps."""
+        for ours, theirs in product((a, f"{a}{AS_MAP}"), (b, f"{b}{AS_MAP}")):
+            there = ours in student_shapes and all(theirs in shapes for shapes in teacher_shapes)
+            if there and all(
+                self.reads(student_shapes[ours], shapes[theirs]) for shapes in teacher_shapes
+            ):
+                return ours, theirs
+        return None
+
     def reads(self, student: tuple[int, ...], teacher: tuple[int, ...]) -> bool:
-        """Tell whether the term can compare features of these shapes."""
-        fits = len(student) in self.axes and len(teacher) in self.axes
-        return fits and (self.mixes_axes or len(student) == len(teacher))
+        """Tell whether the term can compare features of these shapes.
+
+        A term over maps of any size compares tokens only if they are as many: otherwise they have
+        to be laid out as maps.
+        """
+        if len(student) not in self.axes or len(teacher) not in self.axes:
+            return False
+        if self.mixes_axes:
+            return True
+        as_many = len(student) != 3 or 4 not in self.axes or student[1] == teacher[1]
+        return len(student) == len(teacher) and as_many
 
     def check_shapes(self, student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...]) -> None:
         """Make sure that the features of every pair can be compared; call it in `connect`.
@@ -111,12 +136,41 @@ class PairLoss(Loss, ABC):
         """
         for shapes in teacher_shapes:
             for a, b in self.pairs:
-                if not self.reads(student_shapes[a], shapes[b]):
-                    kinds = " or ".join(KINDS[axes] for axes in self.axes)
+                ours, theirs = student_shapes[a], shapes[b]
+                if not self.reads(ours, theirs):
                     raise ValueError(
-                        f"pairs: student {a!r} is {student_shapes[a]}, teacher {b!r} is "
-                        f"{shapes[b]}; both must be {kinds}. Choose other layers."
+                        f"pairs: student {a!r} is {ours}, teacher {b!r} is {theirs}; both must be "
+                        f"{self._kinds}. {self._remedy((a, ours), (b, theirs))}"
                     )
+
+    @property
+    def _kinds(self) -> str:
+        if self.suffix == ":attention":
+            return "attention maps (B, heads, L, L)"
+        return " or ".join(KINDS[axes] for axes in self.axes)
+
+    @property
+    def _advice(self) -> str:
+        """What to do where "auto" finds nothing."""
+        if self.suffix in (":attention", ":qkv"):
+            return (
+                f"Only layers around self-attention show {self.suffix}: take two networks that "
+                "have it, or a term over other features."
+            )
+        if self.classified:
+            return "Take networks that average a map for their classifier, which is shown the map."
+        if self.suffix or 4 not in self.axes:
+            return "Take networks of one kind, or a term over maps and tokens, e.g. fitnet."
+        named = "Name the layers: pairs=[[student tap, teacher tap]]"
+        return f"{named}, or take a term over pooled features, e.g. rkd."
+
+    def _remedy(self, *ends: tuple[str, tuple[int, ...]]) -> str:
+        """What to do where two layers of these taps and shapes cannot be compared."""
+        tokens = [tap for tap, shape in ends if len(shape) == 3 and ":" not in tap]
+        if self.lays_out_tokens and tokens:
+            named = " and ".join(repr(f"{tap}{AS_MAP}") for tap in tokens)
+            return f"Patches of an image are maps as {named}; otherwise choose other layers."
+        return "Choose other layers."
 
     def connect(
         self, student_shapes: Shapes, teacher_shapes: tuple[Shapes, ...], num_samples: int
@@ -185,5 +239,9 @@ def zero(like: Tensor) -> Tensor:
     return torch.zeros_like(like).mul(like.nan_to_num(0.0, 0.0, 0.0)).sum()
 
 
+def _as_they_are(shapes: Shapes) -> list[str]:
+    return [tap for tap in shapes if not tap.endswith(AS_MAP)]
+
+
 def _listed(shapes: Shapes) -> str:
-    return ", ".join(f"{tap} {shape}" for tap, shape in shapes.items())
+    return ", ".join(f"{tap} {shape}" for tap, shape in shapes.items()) or "no layer"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -96,21 +97,38 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
 
     counter = FlopCounterMode(display=False)
-    with _evaluating(net), _unfused(), torch.no_grad(), counter:
+    with _evaluating(net), _unfused(), _frozen(net), torch.no_grad(), counter:
         net(placeholder(net, input_shape, batch_size=1))
     return counter.get_total_flops() // 2
 
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Let recurrent layers be products of matrices: oneDNN's own operator cannot be looked into."""
+    """Let recurrent layers and attention be products of matrices.
+
+    oneDNN's operator for the first and the CPU's for the second cannot be looked into.
+    """
     mkldnn: Any = torch.backends.mkldnn
     before = mkldnn.enabled
     mkldnn.enabled = False
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         mkldnn.enabled = before
+
+
+@contextmanager
+def _frozen(net: nn.Module) -> Iterator[None]:
+    """Let no parameter ask for a gradient: the counter fails on one that is a module's input."""
+    learnt = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learnt:
+            parameter.requires_grad_(True)
 
 
 def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple[float, float]:

@@ -34,6 +34,9 @@ class ViT(nn.Module):
         dropout: probability in [0, 1), after the embedding and in each branch of a block.
         distillation_token: adds the second token and its head.
 
+    Attributes:
+        token_grid: rows and columns of patches, the last of the tokens.
+
     Raises:
         ValueError: a knob is out of range, or the patches do not fit.
     """
@@ -60,7 +63,8 @@ class ViT(nn.Module):
         require("mlp_ratio", mlp_ratio, "at least one hidden unit", int(dim * mlp_ratio) >= 1)
         require_dropout("dropout", dropout)
         channels, height, width = input_shape
-        num_patches = (height // patch[0]) * (width // patch[1])
+        self.token_grid = height // patch[0], width // patch[1]
+        num_patches = math.prod(self.token_grid)
         num_tokens = 1 + distillation_token
         self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
         self.tokens = nn.Parameter(torch.empty(1, num_tokens, dim))

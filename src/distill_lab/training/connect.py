@@ -15,7 +15,7 @@ from distill_lab.knowledge.taps import classifier_of, default_taps, tap_shapes
 from distill_lab.losses.base import Loss
 from distill_lab.losses.classifier import readable
 from distill_lab.losses.objective import Objective
-from distill_lab.losses.pairs import PairLoss
+from distill_lab.losses.pairs import AS_MAP, PairLoss
 
 Pairs = Sequence[tuple[str, str]]
 """(student layer, teacher layer), from shallow to deep."""
@@ -126,7 +126,8 @@ def _choose(
     """
 
     def shapes(net: nn.Module) -> Shapes:
-        taps = [f"{tap}{term.suffix}" for tap in default_taps(net)]
+        kinds = ["", AS_MAP] if term.lays_out_tokens else [term.suffix]
+        taps = [f"{tap}{kind}" for tap in default_taps(net) for kind in kinds]
         return tap_shapes(net, input_shape, taps, pass_over=True)
 
     ours, theirs = shapes(student), tuple(map(shapes, teachers))
@@ -159,8 +160,9 @@ def _require_readable(
 
 
 def _of_kind(shapes: Shapes, taps: Sequence[str], term: PairLoss) -> list[str]:
-    """Return the layers, without suffix, whose features a term reads."""
-    return [tap.removesuffix(term.suffix) for tap in taps if len(shapes[tap]) in term.axes]
+    """Return the layers, without suffix, whose features a term reads, as they are or as maps."""
+    readable = [tap for tap in taps if len(shapes[tap]) in term.axes]
+    return list(dict.fromkeys(tap.partition(":")[0] for tap in readable))
 
 
 def by_depth(student: Sequence[str], teacher: Sequence[str]) -> list[tuple[str, str]]:
