@@ -262,7 +262,8 @@ def _problems_of_labels(regimes: dict[str, Regime], loss: dict[str, Component]) 
             yield f"{path}.num_labels: must be <= num_samples, {samples}, got {labels}."
         for name, component in loss.items():
             if getattr(component.imported, "reads_labels", False):
-                yield f"{path}.num_labels: must be null where loss.{name} reads labels, got {labels}."
+                why = f"where loss.{name} reads labels"
+                yield f"{path}.num_labels: must be null {why}, got {labels}."
 
 
 def _problems_of_loss(

@@ -75,7 +75,10 @@ def test_each_number_is_a_row_with_the_overrides_of_all_column_and_line(rows):
 def test_a_line_without_numbers_of_the_paper_is_measured_in_every_column(rows):
     lines = {"control": {"overrides": ["loss=[ce]"]}}
     found = rows(GRID | {"lines": lines})
-    assert [(row.name, row.paper) for row in found] == [("big/control", None), ("small/control", None)]
+    assert [(row.name, row.paper) for row in found] == [
+        ("big/control", None),
+        ("small/control", None),
+    ]
 
 
 def test_a_column_may_be_of_several_words(rows):

@@ -200,7 +200,8 @@ def _log(
                 "Measured on the test split, which no choice was made on. One seed: a difference "
                 "of a few samples is noise; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
-                f"regime, trained with plain cross-entropy whatever the loss terms are{_on(context.parts)}.",
+                "regime, trained with plain cross-entropy whatever the loss terms are"
+                f"{_on(context.parts)}.",
             ),
             tables=(
                 [
