@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,10 @@ def test_a_row_says_of_features_and_of_what_the_test_compares_with_what_is_there
     libraries = re.findall(r"^(?:import|from) (numpy|scipy)", test, re.MULTILINE)
     assert ("scipy" in said["checked against"]) == ("scipy" in libraries)
     assert "numpy" not in said["checked against"] or "numpy" in libraries
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_row_says_that_labels_are_needed_where_the_loss_says_so(path):
+    module, _, name = node(path)["_target_"].rpartition(".")
+    loss = getattr(import_module(module), name)
+    assert ("labels" in row(path.stem)["needs"]) == loss.reads_labels

@@ -492,6 +492,22 @@ def test_classes_that_are_left_out_are_told_apart_in_report_and_metrics(here):
     assert "Classes that were left out" in done.report_path.read_text()
 
 
+def test_a_student_is_told_of_samples_without_a_label_and_the_control_has_the_others_alone(here):
+    few = ["loss=[kd]", "selection.regime.num_samples=30", "regime.num_labels=30"]
+    done = go(*few, "regime.num_samples=60")
+    metrics = {
+        name: store_of().client.get_metric_history(run.id, "val/accuracy")
+        for name, run in stages_of(store_of(), done.run_id).items()
+        if name.startswith("5")
+    }
+    assert len(metrics["5 control"]) == 2 * len(metrics["5 train"])
+    assert "on the 30 samples that have a label" in done.report_path.read_text()
+    with pytest.raises(ConfigError, match=r"regime\.num_labels: must be null where loss\.ce reads"):
+        go(*few, "loss=[ce,kd]")
+    with pytest.raises(ConfigError, match=r"regime\.num_labels: must be in"):
+        go("loss=[kd]", "regime.num_labels=1000000")
+
+
 def test_more_samples_than_there_are_is_said_before_a_run_is_made(here):
     before = len(store_of().client.search_runs([store_of().experiment_id]))
     with pytest.raises(ConfigError, match=r"selection\.regime\.num_samples: must be in"):
