@@ -15,6 +15,7 @@ from distill_lab.settings import (
     Refine,
     Regime,
     Selection,
+    Variants,
     Weighting,
 )
 
@@ -83,6 +84,11 @@ SOUND = {
         "register_as": None,
         "refine": Refine(0),
     },
+    Variants: {
+        "chains": [["prune"], ["prune", "int8"]],
+        "of": ["student", "control"],
+        "lr_fraction": 0.1,
+    },
     Weighting: {
         "schedules": {"kd": {"stop": 5}, "at": {"linear": [0, 1.5]}},
         "balance": "off",
@@ -137,6 +143,9 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "shift_pixels", -1),
         *cases(Regime, "cutout_pixels", -1),
         *cases(Regime, "mask_words", -0.1, 1.1),
+        *cases(Variants, "chains", [], [[]], [["int8", "int8"]]),
+        *cases(Variants, "of", [], ["student", "student"]),
+        *cases(Variants, "lr_fraction", 0.0, -1.0),
         *cases(Regime, "ngram_rows", -0.1, 1.1),
         *cases(Regime, "leave_out_classes", [-1], [3, 3]),
         *cases(Regime, "num_samples", 0),

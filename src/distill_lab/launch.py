@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -36,6 +37,8 @@ NEED_TORCH = (
     "selection.regime.leave_out_classes",
     "selection.weights",
     "selection.pretrained",
+    "compress",
+    "variants",
     "experiments",
 )
 
@@ -119,12 +122,15 @@ def deep_problems(
         budget: whether to hold the students against it.
         of_student: whether the teacher was the student of the pass before.
     """
+    # torchao, which transformers loads too, registers enums in a way that torch 2.14 calls old.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     from distill_lab import preflight  # imports torch
 
     def sound(path: str) -> bool:
         return not any(_is_about(problem, path) for problem in shallow)
 
     terms = config["loss"] if isinstance(config.get("loss"), dict) else {}
+    steps = config["compress"] if sound("compress") else {}
     regimes = {"selection.regime": config["selection"]["regime"], "regime": config["regime"]}
     return preflight.problems(
         component(config["data"]) if sound("data") else None,
@@ -135,6 +141,8 @@ def deep_problems(
         {path: settings_of(node) for path, node in regimes.items() if sound(path)},
         settings_of(config["selection"]) if sound("selection") else None,
         budget,
+        {name: component(node) for name, node in steps.items()},
+        settings_of(config["variants"]) if sound("variants") else None,
     )
 
 
