@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -36,20 +37,23 @@ from distill_lab.stages.handoffs import (
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
+    Variant,
     compare,
     table,
 )
 from distill_lab.stages.proposals import Evidence, propose
+from distill_lab.stages.variant_report import of_variants
+from distill_lab.stages.variants import Lesson, Maker, Origin, paths
 
 MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One network and what it says on the test split."""
+    """One network, where it comes from, and what it says on the test split."""
 
     name: str
-    label: str
+    trained: Candidate | TrainedStudent
     net: nn.Module
     logits: Tensor
 
@@ -80,6 +84,7 @@ def run(
         seconds_per_epoch=student.seconds / student.epochs,
         on_train=_on_train(context, measured[0], measured[-1]),
         left_out=_left_out(context, measured[-1]),
+        variants=_variants(context, measured, Lesson(teacher, loss)),
     )
     _log(context, report, measured, design, loss)
     return report
@@ -110,7 +115,7 @@ def _measure(
     for name, trained in entries:
         net = context.trained_network(trained)
         logits = context.predict_test(trained, net)
-        measured.append(Measured(name, trained.label, net, logits))
+        measured.append(Measured(name, trained, net, logits))
     return measured
 
 
@@ -133,22 +138,38 @@ def _left_out(context: Context, student: Measured) -> LeftOut | None:
 
 
 def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
-    evaluation, info = context.parts.evaluation, context.info
+    evaluation, info, weights = context.parts.evaluation, context.info, item.trained.weights
     return Row(
         item.name,
-        item.label,
+        item.trained.label,
         score(item.logits, context.splits.test.targets, evaluation.num_bins),
         agreement(item.logits, teacher_logits),
         kl_to_teacher(item.logits, teacher_logits),
         measure_cost(item.net, info.input_shape, evaluation.latency_repeats),
-        _ranking(context, item.logits) if info.ranks_items else None,
+        _ranking(context, item.logits),
+        context.store.fetch(weights.run_id, weights.path).stat().st_size,
     )
 
 
-def _ranking(context: Context, logits: Tensor) -> Ranking:
+def _ranking(context: Context, logits: Tensor) -> Ranking | None:
+    if not context.info.ranks_items:
+        return None
     validation, test = context.splits.validation, context.splits.test
     counts = validation.inputs[:].flatten().bincount(minlength=context.info.num_classes + 1)
     return ranking(logits, test.targets, test.inputs[:], counts[1:])
+
+
+def _variants(context: Context, measured: list[Measured], lesson: Lesson) -> list[Variant]:
+    """Compress what is to be compressed, in every chain."""
+    by_slot = {"teacher": measured[0], "control": measured[-2], "student": measured[-1]}
+    made = []
+    for slot in context.parts.variants.of if context.parts.compress else ():
+        item = by_slot[slot]
+        origin = Origin(item.name, item.trained, item.net, is_distilled=slot == "student")
+        ranked = partial(_ranking, context)
+        maker = Maker(context, origin, lesson, measured[0].logits, ranked)
+        made += [maker.obtain(path) for path in paths(context.parts)]
+    return made
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
@@ -182,6 +203,10 @@ def _log(
         )
         for row in report.rows
     ]
+    points += [
+        plots.Point(name=one.name, x=one.macs, y=one.scores.accuracy, kept=True, picked=False)
+        for one in report.variants
+    ]
     figures = {
         "pareto.png": plots.trade_off(points, "MACs", "test accuracy", "Kept and saved"),
         "reliability.png": grids.reliability_diagram(diagrams),
@@ -212,7 +237,10 @@ def _log(
                     for row in table(report)
                 ],
                 *_of_ranking(report),
-                [_columns(row, "parameters", "MACs", "latency ms") for row in table(report)],
+                [
+                    _columns(row, "parameters", "MACs", "KiB on disk", "latency ms")
+                    for row in table(report)
+                ],
             ),
         ),
         Section(
@@ -223,6 +251,7 @@ def _log(
                 (figures["reliability.png"], "On the diagonal, confidence is accuracy."),
             ),
         ),
+        *of_variants(context.run, report),
         *_of_left_out_classes(context, report.left_out),
         Section("Loss terms", tables=(loss.table,)),
         *_of_confusion(figures),
@@ -232,7 +261,7 @@ def _log(
             tables=(_next(report.proposals),) if report.proposals else (),
         ),
     ]
-    title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
+    title = f"{measured[-1].trained.label} from {measured[0].trained.label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
 
 
