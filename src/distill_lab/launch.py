@@ -178,11 +178,16 @@ DOMAINS = (
 """For datasets and networks of images, texts, sounds, and of users and items."""
 
 
+LAST_STEP = "quantize_onnx"
+"""For steps of compression that need another one after them."""
+
+
 def check_everything() -> int:
     """Compose, check and build every option of every group and every experiment; return how many.
 
     An option by itself is not held against the budget; an experiment is, with each of its jobs. A
-    loss is tried with several networks until it can read some, other options in every domain.
+    loss is tried with several networks until it can read some, a step of compression with another
+    one after it, other options in every domain.
 
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
@@ -223,6 +228,8 @@ def _configs_around(choice: str) -> Iterator[dict[str, Any]]:
     if choice.startswith("loss="):
         config = compose([choice])
         yield from (config | networks for networks in _networks())
+    elif choice.startswith("compress="):
+        yield from (compose([text]) for text in (choice, choice.replace("]", f",{LAST_STEP}]")))
     else:
         for domain in DOMAINS:
             yield compose([*domain, choice])
