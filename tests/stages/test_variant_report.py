@@ -20,11 +20,11 @@ from distill_lab.stages.variant_report import int8_in_time, of_variants
 SCORES = Scores(0.9, 0.1, 0.1, 0.0, 0.9, 1)
 
 
-def variant(*steps, ms, runtime="PyTorch", is_int8=False):
+def variant(*steps, ms, macs=80, runtime="PyTorch", is_int8=False):
     where = Weights("run", "file", "hash")
     said = (SCORES, 1.0, 0.0, None)
     return Variant(
-        DISTILLED, list(steps), runtime, is_int8, where, *said, 50, 40, 512, ms, 0.8, None, 1.0
+        DISTILLED, list(steps), runtime, is_int8, where, *said, 50, macs, 512, ms, 0.8, None, 1.0
     )
 
 
@@ -56,24 +56,26 @@ def test_int8_is_held_against_the_network_it_was_made_of():
     assert int8_in_time(faster)[0].startswith("int8 pays in time: ")
 
 
-def test_int8_is_held_against_float_of_its_own_runtime_where_that_is_there():
+def test_int8_is_held_against_float_of_its_own_runtime_and_size():
     onnx = {"runtime": "ONNX Runtime"}
     both = report(
-        variant("prune", ms=1.8),
-        variant("prune", "export_onnx", ms=0.9, **onnx),
-        variant("prune", "quantize_onnx", ms=1.2, is_int8=True, **onnx),
+        variant("prune", "export_onnx", ms=0.9, macs=40, **onnx),
+        variant("export_onnx", ms=1.5, macs=80, **onnx),
+        variant("quantize_aware", ms=1.8, macs=80),
+        variant("quantize_aware", "quantize_onnx", ms=1.4, macs=80, is_int8=True, **onnx),
+        variant("prune", "quantize_onnx", ms=1.2, macs=40, is_int8=True, **onnx),
     )
-    [said] = int8_in_time(both)
-    assert said.endswith("1.2 ms, student distilled + prune + export_onnx 0.9 ms.")
-    assert "does not pay" in said
+    first, second = int8_in_time(both)
+    assert first.startswith("int8 pays in time: student distilled + quantize_aware + quantize_onnx")
+    assert first.endswith("1.4 ms, student distilled + export_onnx 1.5 ms.")
+    assert second.startswith("int8 does not pay in time: ")
+    assert second.endswith("1.2 ms, student distilled + prune + export_onnx 0.9 ms.")
 
 
-def test_what_is_int8_already_is_not_judged_again():
-    both = report(
-        variant("quantize_dynamic", ms=3.0, is_int8=True),
-        variant("quantize_dynamic", "export_torch", ms=4.0, is_int8=True, runtime="torch.export"),
-    )
-    assert len(int8_in_time(both)) == 1
+def test_without_such_a_network_nothing_is_claimed():
+    alone = variant("quantize_onnx", ms=1.2, is_int8=True, runtime="ONNX Runtime")
+    [said] = int8_in_time(report(alone))
+    assert said.endswith("takes 1.2 ms; in float no network of its MACs was run by ONNX Runtime.")
 
 
 def test_the_section_says_how_much_smaller_and_faster():
@@ -89,7 +91,7 @@ def test_a_variant_is_a_line_of_the_table_and_of_the_metrics():
     made = report(variant("prune", "int8", ms=0.5))
     last = table(made)[-1]
     assert last[""] == "student distilled + prune + int8"
-    assert (last["KiB on disk"], last["latency ms"], last["MACs"]) == (0.5, 0.5, 40)
+    assert (last["KiB on disk"], last["latency ms"], last["MACs"]) == (0.5, 0.5, 80)
     key = "compressed/student distilled/prune.int8/test/accuracy"
     assert made.metrics[key] == 0.9
     assert made.headline.endswith("0 proposals, 1 variant")

@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
 
+PYTORCH = "PyTorch"
+"""What runs a network that is not exported."""
+
 HANDOFF = "handoff.json"
 """Where a stage's run keeps what it hands on."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distill_lab.report import plots
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
-from distill_lab.stages.handoffs import DISTILLED, Report, Variant, table
+from distill_lab.stages.handoffs import DISTILLED, PYTORCH, Report, Variant, table
 
 if TYPE_CHECKING:
     from distill_lab.tracking.run import TrackedRun
@@ -48,38 +48,28 @@ def of_variants(run: TrackedRun, report: Report) -> list[Section]:
 
 
 def int8_in_time(report: Report) -> list[str]:
-    """Return one sentence per variant whose last step made it int8: whether that saves time."""
-    sentences = []
-    for one in report.variants:
-        name, ms = _in_float(report, one)
-        if not one.is_int8 or name is None:
-            continue
-        verdict = "pays in time" if one.latency_ms < ms else "does not pay in time"
-        sentences.append(
-            f"int8 {verdict}: {one.name} takes {one.latency_ms:.4g} ms, {name} {ms:.4g} ms."
-        )
-    return sentences
+    """Return one sentence per variant that is in int8: whether that saves time.
 
-
-def _in_float(report: Report, int8: Variant) -> tuple[str | None, float]:
-    """Return name and latency of the same network in float: by the same runtime if it is there.
-
-    The name is None where the step before the last left int8 already.
+    It is held against a float network of the same MACs by the same runtime, where there is one.
     """
-    *before, _ = int8.steps
-    others = [one for one in report.variants if one.of == int8.of]
-    same_runtime = [
-        one
-        for one in others
-        if one.steps[:-1] == before and one.runtime == int8.runtime and not one.is_int8
+    return [_in_time(report, one) for one in report.variants if one.is_int8]
+
+
+def _in_time(report: Report, int8: Variant) -> str:
+    taken = f"{int8.name} takes {int8.latency_ms:.4g} ms"
+    row = report.row(int8.of)
+    known = [(row.name, PYTORCH, row.cost.macs, row.cost.latency_ms)]
+    known += [
+        (one.name, one.runtime, one.macs, one.latency_ms)
+        for one in report.variants
+        if one.of == int8.of and not one.is_int8
     ]
-    own = [one for one in others if one.steps == before]
-    if own and own[0].is_int8:
-        return None, 0.0
-    found = next(iter(same_runtime or own), None)
-    if found is not None:
-        return found.name, found.latency_ms
-    return int8.of, report.row(int8.of).cost.latency_ms
+    alike = [(name, ms) for name, *how, ms in known if how == [int8.runtime, int8.macs]]
+    if not alike:
+        return f"{taken}; in float no network of its MACs was run by {int8.runtime}."
+    name, ms = alike[-1]
+    verdict = "pays in time" if int8.latency_ms < ms else "does not pay in time"
+    return f"int8 {verdict}: {taken}, {name} {ms:.4g} ms."
 
 
 def _line(report: Report, one: Variant) -> dict[str, Cell]:

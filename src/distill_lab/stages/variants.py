@@ -29,6 +29,7 @@ from distill_lab.measure.scores import score
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     HANDOFF,
+    PYTORCH,
     Candidate,
     ConnectedLoss,
     TeacherChoice,
@@ -257,7 +258,7 @@ class Maker:
         variant = Variant(
             self.origin.name,
             list(path),
-            net.runtime if isinstance(net, Graph) else "PyTorch",
+            net.runtime if isinstance(net, Graph) else PYTORCH,
             any(self.steps[one].makes_int8 for one in path),
             kept,
             score(logits, splits.test.targets, evaluation.num_bins),
