@@ -19,7 +19,7 @@ from distill_lab.measure.scores import Scores
 from distill_lab.stages import variants
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, ConnectedLoss, TeacherChoice, TrainedStudent
-from distill_lab.stages.variants import Lesson, Maker, Origin, at_the_end, paths
+from distill_lab.stages.variants import Lesson, Maker, Origin, at_the_end, beginnings
 from distill_lab.tracking.store import Store
 
 QUICK = ["data=fake", "regime.epochs=2", "hardware.threads=1", "evaluation.latency_repeats=3"]
@@ -71,7 +71,7 @@ def made(store, home):
             origin = Origin("student", student, context.trained_network(student), is_distilled)
             said = context.predict(context.trained_network(teacher), context.splits.test)
             maker = Maker(context, origin, lesson, said, lambda logits: None)
-            found = [maker.obtain(path) for path in paths(parts)]
+            found = [maker.obtain(chain) for chain in beginnings(parts)]
         return found, [record.name for record in store.children(run.id)]
 
     return go
@@ -81,13 +81,13 @@ def test_every_beginning_of_a_chain_is_made_once():
     chains = "[[export_onnx],[prune_structured,export_onnx],[prune_structured,quantize_dynamic]]"
     names = "compress=[prune_structured,quantize_dynamic,export_onnx]"
     asked = build(compose([names, f"variants.chains={chains}"]))
-    assert paths(asked) == [
+    assert beginnings(asked) == [
         ("export_onnx",),
         ("prune_structured",),
         ("prune_structured", "export_onnx"),
         ("prune_structured", "quantize_dynamic"),
     ]
-    assert paths(build(compose([]))) == []
+    assert beginnings(build(compose([]))) == []
 
 
 def test_each_is_a_run_with_its_file_and_is_not_made_again(made, store):

@@ -43,7 +43,7 @@ from distill_lab.stages.handoffs import (
 )
 from distill_lab.stages.proposals import Evidence, propose
 from distill_lab.stages.variant_report import of_variants
-from distill_lab.stages.variants import Lesson, Maker, Origin, paths
+from distill_lab.stages.variants import Lesson, Maker, Origin, beginnings
 
 MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
 
@@ -168,7 +168,7 @@ def _variants(context: Context, measured: list[Measured], lesson: Lesson) -> lis
         origin = Origin(item.name, item.trained, item.net, is_distilled=slot == "student")
         ranked = partial(_ranking, context)
         maker = Maker(context, origin, lesson, measured[0].logits, ranked)
-        made += [maker.obtain(path) for path in paths(context.parts)]
+        made += [maker.obtain(chain) for chain in beginnings(context.parts)]
     return made
 
 

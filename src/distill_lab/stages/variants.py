@@ -44,7 +44,8 @@ from distill_lab.training.device import numeric
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
 
-Path = tuple[str, ...]
+Chain = tuple[str, ...]
+"""Names of steps, in order: a chain, or the beginning of one."""
 PACKAGES = ("torchao", "torch-pruning", "onnx", "onnxruntime")
 
 
@@ -73,11 +74,11 @@ class Lesson:
     loss: ConnectedLoss
 
 
-def paths(parts: Parts) -> list[Path]:
+def beginnings(parts: Parts) -> list[Chain]:
     """Return every beginning of every chain, each once, after what it begins with itself."""
     chains = parts.variants.wanted(parts.compress)
-    beginnings = (tuple(chain[: n + 1]) for chain in chains for n in range(len(chain)))
-    return list(dict.fromkeys(beginnings))
+    every = (tuple(chain[: n + 1]) for chain in chains for n in range(len(chain)))
+    return list(dict.fromkeys(every))
 
 
 class Maker:
@@ -107,30 +108,30 @@ class Maker:
         self.steps: dict[str, Step] = {
             name: component.make() for name, component in context.parts.compress.items()
         }
-        self._nets: dict[Path, nn.Module] = {(): origin.net}
-        self._files: dict[Path, Weights] = {}
+        self._nets: dict[Chain, nn.Module] = {(): origin.net}
+        self._files: dict[Chain, Weights] = {}
 
-    def obtain(self, path: Path) -> Variant:
+    def obtain(self, chain: Chain) -> Variant:
         """Return a variant from the store, or make and measure it; its beginnings come before it.
 
         Raises:
             RunError: a step cannot treat the network, or an export does not answer as it should.
         """
-        keys = self._fingerprints(path)
+        keys = self._fingerprints(chain)
         with self.context.store.lock(keys["fingerprint"]):
-            found = self._known(path, keys) or self._make(path, keys)
-        self._files[path] = found.file
+            found = self._known(chain, keys) or self._make(chain, keys)
+        self._files[chain] = found.file
         return found
 
-    def _fingerprints(self, path: Path) -> dict[str, str]:
+    def _fingerprints(self, chain: Chain) -> dict[str, str]:
         """Return hashes of all that can change a variant: with the code it reaches, and without."""
         parts, info, trained = self.context.parts, self.context.info, self.origin.trained
         config = parts.config
-        nodes = [config["compress"][name] for name in path]
+        nodes = [config["compress"][name] for name in chain]
         network = [trained.architecture.target, trained.architecture.args]
         sections = ["data"]
         taught: list[object] = []
-        if any(self.steps[name].epochs for name in path):
+        if any(self.steps[name].epochs for name in chain):
             sections += ["regime", "loss", "temperature", "weighting"]
             weights = [one.weights.sha256 for one in self.lesson.teacher.kept]
             taught = [self.origin.is_distilled, weights, self.lesson.loss.pairs]
@@ -138,7 +139,7 @@ class Maker:
             taught += [parts.variants.lr_fraction, None if parts.cache.exact else config["cache"]]
         about = (
             "variant",
-            [list(path), nodes, trained.weights.sha256, network, taught, parts.seed],
+            [list(chain), nodes, trained.weights.sha256, network, taught, parts.seed],
             numeric(parts.hardware),
             [self.context.data_checksum, info.decisive],
         )
@@ -148,7 +149,7 @@ class Maker:
         hashes["any_code"] = fingerprint(*about)
         return {REUSE_TAG[how]: value for how, value in hashes.items()}
 
-    def _known(self, path: Path, keys: dict[str, str]) -> Variant | None:
+    def _known(self, chain: Chain, keys: dict[str, str]) -> Variant | None:
         """Return a variant that the store has, file and all, as far as it may be reused."""
         parts, store = self.context.parts, self.context.store
         if parts.reuse == "off":
@@ -161,11 +162,11 @@ class Maker:
             known = from_plain(Variant, store.read_json(found.id, HANDOFF))
             store.verify(known.file.run_id, known.file.path, known.file.sha256)
         except (RunError, KeyError, TypeError) as error:
-            print(f"  variant {' + '.join(path)} is made again: {error}")
+            print(f"  variant {' + '.join(chain)} is made again: {error}")
             return None
         return replace(known, of=self.origin.name)
 
-    def _make(self, path: Path, keys: dict[str, str]) -> Variant:
+    def _make(self, chain: Chain, keys: dict[str, str]) -> Variant:
         context = self.context
         about = {
             "kind": "variant",
@@ -176,24 +177,24 @@ class Maker:
             **{f"version.{name}": metadata.version(name) for name in PACKAGES},
             **keys,
         }
-        name, start = f"{self.origin.name} + {' + '.join(path)}", perf_counter()
+        name, start = f"{self.origin.name} + {' + '.join(chain)}", perf_counter()
         with context.store.start(name, about, context.run.id) as run:
             nodes = context.parts.config["compress"]
-            run.log_params({"compress": {one: nodes[one] for one in path}})
+            run.log_params({"compress": {one: nodes[one] for one in chain}})
             inside = replace(context, run=run)
             try:
-                self._nets[path] = self._made(path, inside)
+                self._nets[chain] = self._made(chain, inside)
             except ValueError as error:
                 raise RunError(
-                    f"compress.{path[-1]}: of the {self.origin.name}: {error}"
+                    f"compress.{chain[-1]}: of the {self.origin.name}: {error}"
                 ) from error
-            variant = self._measured(path, inside, perf_counter() - start)
+            variant = self._measured(chain, inside, perf_counter() - start)
             run.log_json(to_plain(variant), HANDOFF)
         return variant
 
-    def _made(self, path: Path, context: Context) -> nn.Module:
+    def _made(self, chain: Chain, context: Context) -> nn.Module:
         """Take the last step, with its trainings."""
-        step, net = self.steps[path[-1]], self._net(path[:-1])
+        step, net = self.steps[chain[-1]], self._net(chain[:-1])
         for number in range(step.rounds):
             net = step.begin(net, self._examples(step), number)
             if step.epochs:
@@ -223,16 +224,16 @@ class Maker:
         loss = replace(loss, pairs=pairs)
         return teach(inside, net, teacher, teachers, loss, title, prefix).net
 
-    def _net(self, path: Path) -> nn.Module:
+    def _net(self, chain: Chain) -> nn.Module:
         """Return the network of a variant that was obtained, be it of another process."""
-        if path not in self._nets:
-            step, file = self.steps[path[-1]], self._files[path]
+        if chain not in self._nets:
+            step, file = self.steps[chain[-1]], self._files[chain]
             if step.gives in ("float", "grid"):
                 local = self.context.store.verify(file.run_id, file.path, file.sha256)
-                self._nets[path] = resized(self.origin.net, unpacked(load_file(local)))
+                self._nets[chain] = resized(self.origin.net, unpacked(load_file(local)))
             else:
-                self._nets[path] = step.begin(self._net(path[:-1]), self._examples(step), 0)
-        return self._nets[path]
+                self._nets[chain] = step.begin(self._net(chain[:-1]), self._examples(step), 0)
+        return self._nets[chain]
 
     def _examples(self, step: Step) -> Tensor:
         """Return normalised training inputs (N, ...) that students saw."""
@@ -242,14 +243,14 @@ class Maker:
         some = seen[context.sample(len(seen), step.num_examples)]
         return normalise(train.inputs[some], context.info)
 
-    def _measured(self, path: Path, context: Context, seconds: float) -> Variant:
+    def _measured(self, chain: Chain, context: Context, seconds: float) -> Variant:
         """Measure on the test split; where the step is an export, hold it against its network."""
         splits, evaluation = context.splits, context.parts.evaluation
-        net, whole = self._net(path), self._net(self._last_float(path))
+        net, whole = self._net(chain), self._net(self._last_float(chain))
         logits = self._said(net, splits.test)
-        difference = self._difference(path, logits)
+        difference = self._difference(chain, logits)
         file = stored(net)
-        name = f"{'.'.join(path)}.{file.suffix}"
+        name = f"{'.'.join(chain)}.{file.suffix}"
         kept = Weights(context.run.id, name, context.run.log_bytes(file.content, name))
         validation = score(
             self._said(net, splits.validation), splits.validation.targets, evaluation.num_bins
@@ -257,9 +258,9 @@ class Maker:
         inputs = placeholder(self.origin.net, context.info.input_shape, 1)
         variant = Variant(
             self.origin.name,
-            list(path),
+            list(chain),
             net.runtime if isinstance(net, Graph) else PYTORCH,
-            any(self.steps[one].makes_int8 for one in path),
+            any(self.steps[one].makes_int8 for one in chain),
             kept,
             score(logits, splits.test.targets, evaluation.num_bins),
             agreement(logits, self.teacher_logits),
@@ -276,30 +277,30 @@ class Maker:
         context.run.log_metrics(variant.metrics)
         return variant
 
-    def _difference(self, path: Path, logits: Tensor) -> float | None:
+    def _difference(self, chain: Chain, logits: Tensor) -> float | None:
         """Return how far an export is from its network on the test split.
 
         Raises:
             RunError: further than its tolerance.
         """
-        step = self.steps[path[-1]]
+        step = self.steps[chain[-1]]
         if not step.exact:
             return None
-        asked = self._said(self._net(path[:-1]), self.context.splits.test)
+        asked = self._said(self._net(chain[:-1]), self.context.splits.test)
         found = float((logits - asked).abs().max() / asked.abs().max().clamp(min=1e-12))
         if not found <= step.tolerance:
             raise RunError(
-                f"compress.{path[-1]}.tolerance: of the {self.origin.name}, a logit on the "
+                f"compress.{chain[-1]}.tolerance: of the {self.origin.name}, a logit on the "
                 f"{len(asked):,} samples of the test split differs by {found:.2g} of the largest, "
                 f"at most {step.tolerance:g} is allowed."
             )
         return found
 
-    def _last_float(self, path: Path) -> Path:
+    def _last_float(self, chain: Chain) -> Chain:
         """Return the longest beginning that is still in float, whose layers can be counted."""
-        while path and self.steps[path[-1]].gives not in ("float", "grid"):
-            path = path[:-1]
-        return path
+        while chain and self.steps[chain[-1]].gives not in ("float", "grid"):
+            chain = chain[:-1]
+        return chain
 
     def _said(self, net: nn.Module, arrays: Arrays) -> Tensor:
         return predict_logits(net, arrays, self.context.info)
