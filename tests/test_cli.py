@@ -208,7 +208,7 @@ def test_what_comes_next_is_made_of_the_shown_runs_overrides_and_tells_no_secret
     monkeypatch.setattr("distill_lab.stages.handoffs.table", lambda report: [])
     monkeypatch.setattr("distill_lab.report.tables.text", lambda rows, columns: "")
     done = SimpleNamespace(
-        report=SimpleNamespace(verdict=[], proposals=["not this"]),
+        report=SimpleNamespace(verdict=[], proposals=["not this"], variants=[]),
         overrides=["seed=1", "tracking.uri=postgresql://ann:pw@host/db"],
         proposals=[Proposal(["seed=2"], "too small")],
         report_path="report.html",

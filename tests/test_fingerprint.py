@@ -14,6 +14,7 @@ from distill_lab.plan import STAGES, fingerprints
 ALL = {stage.name for stage in STAGES}
 MLPS = ["architecture@teacher=mlp_teacher", "architecture@student=mlp_student"]
 A = "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n"
+DYNAMIC = {"_target_": "distill_lab.compress.quantize_dynamic.QuantizeDynamic"}
 AFTER_DESIGN = {"4 loss", "5 control", "5 train", "6 evaluate"}
 
 
@@ -171,6 +172,8 @@ def changed_by(default, key, value, data="d"):
         ("cache.features", "all", set()),
         ("cache.dtype", "fp16", {"5 train", "6 evaluate"}),
         ("cache.top_k", 2, {"5 train", "6 evaluate"}),
+        ("compress", {"quantize_dynamic": DYNAMIC}, {"6 evaluate"}),
+        ("variants.of", ["teacher"], set()),
         ("tracking.uri", "sqlite:///other.db", set()),
         ("tracking.experiment", "other", set()),
         ("name", "other", set()),
@@ -179,6 +182,13 @@ def changed_by(default, key, value, data="d"):
 )
 def test_a_key_changes_the_stages_that_it_can_change_the_result_of(default, key, value, stages):
     assert changed_by(default, key, value) == stages
+
+
+def test_the_order_of_the_steps_counts_and_so_do_their_variants():
+    two = "compress=[prune_structured,export_onnx]"
+    asked = [[two], ["compress=[export_onnx,prune_structured]"], [two, "variants=compared"]]
+    prints = [fingerprints(build(compose([*MLPS, *given])), "d")["6 evaluate"] for given in asked]
+    assert len({one.any_code for one in prints}) == 3
 
 
 def test_other_data_change_every_stage(default):
@@ -204,6 +214,8 @@ def copied(tmp_path_factory):
         ("losses/new_one.py", set()),
         ("models/cifar_resnet.py", set()),
         ("report/html.py", {"6 evaluate"}),
+        ("compress/stored.py", {"6 evaluate"}),
+        ("compress/export_onnx.py", set()),
         ("cli.py", set()),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 
 LEVEL_0 = {"errors", "contracts", "settings", "picture", "own_code"}
-LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "temperature", "naming"}
+LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "compress", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
 TOP |= {"parallel", "chain", "papers"}
 TYPES_ONLY = {"tracking"}
@@ -33,13 +33,17 @@ MAY_IMPORT = {
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config", "own_parts"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""
-SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers", "candidates"}
+SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers", "candidates", "lesson"}
+SHARED_BY_STAGES |= {"variants", "variant_report"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},
     "mlflow": {"tracking"},
     "pytorch_lightning": {"training", "data"},
     "torchvision": {"models", "data"},
+    "torchao": {"compress"},
+    "torch_pruning": {"compress"},
+    "onnxruntime": {"compress"},
 }
 LIGHT = (
     "errors",
@@ -136,6 +140,8 @@ def test_every_part_of_the_package_has_its_place():
         ("losses/kd.py", "import mlflow"),
         ("losses/kd.py", "from ..models import mlp"),
         ("losses/kd.py", "import torchvision.models"),
+        ("compress/stored.py", "from distill_lab.measure.cost import size_bytes"),
+        ("stages/variants.py", "import onnxruntime"),
         ("knowledge/taps.py", "from distill_lab.training import fit"),
         ("training/fit.py", "from distill_lab.tracking.store import Store"),
         ("training/fit.py", "from omegaconf import DictConfig"),

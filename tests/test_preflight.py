@@ -12,7 +12,7 @@ from distill_lab import preflight
 from distill_lab.config.groups import CONF
 from distill_lab.contracts import Component
 from distill_lab.losses.base import Loss, Needs
-from distill_lab.settings import Design
+from distill_lab.settings import Design, Variants
 
 FAKE = {
     "input_shape": [1, 8, 8],
@@ -353,3 +353,45 @@ def test_nothing_is_allocated_and_no_random_number_is_drawn():
     before = torch.random.get_rng_state()
     assert problems(teachers=(mlp(200_000, 200_000),)) == []  # 160 GB if it were real
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def step(name, **args):
+    module = f"distill_lab.compress.{name}"
+    return Component(f"{module}.{''.join(word.title() for word in name.split('_'))}", args)
+
+
+def variants(*of, chains=None):
+    return Variants(chains, list(of) or ["student"], 0.1)
+
+
+def test_steps_that_suit_the_network_and_each_other_pass():
+    chain = {
+        "prune": step("prune_structured", fraction=0.5, rounds=1, epochs=0),
+        "int8": step("quantize_dynamic"),
+    }
+    assert problems(compress=chain, variants=variants("student", "control", "teacher")) == []
+
+
+def test_a_network_that_a_step_cannot_treat_is_named_with_its_layer():
+    chain = {"int8": step("quantize_dynamic")}
+    asked = {"students": (cnn(4),), "compress": chain}
+    [problem] = problems(**asked, variants=variants())
+    assert problem.startswith("compress.int8: of the student: treats Linear, which hold ")
+    assert "'blocks.0.0' (Conv2d). Take compress=[quantize_onnx]" in problem
+    assert problems(**asked, variants=variants("teacher")) == []
+
+
+def test_steps_in_an_order_that_cannot_be_are_named():
+    chain = {
+        "int8": step("quantize_dynamic"),
+        "prune": step("prune_unstructured", fraction=0.5, rounds=1, epochs=0),
+    }
+    [problem] = problems(compress=chain, variants=variants())
+    assert problem.startswith("compress: prune cannot follow int8, which leaves int8 weights")
+    assert problems(compress=chain, variants=variants(chains=[["int8"], ["prune"]])) == []
+
+
+def test_a_step_that_is_none_is_refused():
+    chain = {"linear": Component("distill_lab.compress.zeros.Masked", {"mask": None})}
+    [problem] = problems(compress=chain, variants=variants())
+    assert problem.startswith("compress.linear._target_: must be a step, got ")

@@ -15,6 +15,7 @@ from distill_lab.settings import (
     Refine,
     Regime,
     Selection,
+    Variants,
     Weighting,
 )
 
@@ -84,6 +85,11 @@ SOUND = {
         "register_as": None,
         "refine": Refine(0),
     },
+    Variants: {
+        "chains": [["prune"], ["prune", "int8"]],
+        "of": ["student", "control"],
+        "lr_fraction": 0.1,
+    },
     Weighting: {
         "schedules": {"kd": {"stop": 5}, "at": {"linear": [0, 1.5]}},
         "balance": "off",
@@ -138,6 +144,9 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "shift_pixels", -1),
         *cases(Regime, "cutout_pixels", -1),
         *cases(Regime, "mask_words", -0.1, 1.1),
+        *cases(Variants, "chains", [], [[]], [["int8", "int8"]]),
+        *cases(Variants, "of", [], ["student", "student"]),
+        *cases(Variants, "lr_fraction", 0.0, -1.0),
         *cases(Regime, "ngram_rows", -0.1, 1.1),
         *cases(Regime, "leave_out_classes", [-1], [3, 3]),
         *cases(Regime, "num_samples", 0),
@@ -279,3 +288,14 @@ def test_a_schedule_that_is_none_is_refused_with_the_kinds_there_are(schedule):
 def test_a_balance_looks_at_the_gradients_at_least_every_so_often():
     with pytest.raises(ValueError, match="balance_every: must be > 0, got 0"):
         Weighting(**(SOUND[Weighting] | {"balance_every": 0}))
+
+
+def test_where_all_samples_have_labels_the_regime_on_labels_is_the_same():
+    given = Regime(**(REGIME | {"num_labels": None}))
+    assert given.on_labels(40) is given
+
+
+def test_where_few_have_labels_they_are_passed_over_as_often_as_takes_the_same_steps():
+    given = Regime(**(REGIME | {"epochs": 3, "num_samples": 50, "num_labels": 20}))
+    found = given.on_labels(50)
+    assert (found.num_samples, found.num_labels, found.epochs) == (20, None, 8)  # 3 x 50 / 20 = 7.5

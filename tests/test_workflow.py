@@ -173,6 +173,26 @@ def test_same_command_again_reuses_every_stage_and_trains_nothing(here, monkeypa
         assert children[name].metrics == record.metrics
 
 
+def test_compressed_networks_are_lines_of_the_same_table_and_a_lost_one_is_made_again(here):
+    asked = ("compress=[prune_unstructured]", "variants=compared")
+    done = go(*asked)
+    assert [name for name in NAMES if name not in done.reused] == ["6 evaluate"]
+    assert done.report.rows[0].scores == here.report.rows[0].scores
+    of = [variant.of for variant in done.report.variants]
+    assert of == [DISTILLED, CONTROL, TEACHER]
+    text = done.report_path.read_text()
+    assert "student distilled + prune_unstructured" in text
+    assert go(*asked).reused == NAMES
+    lost = done.report.variants[1].file
+    store = store_of()
+    store.fetch(lost.run_id, lost.path).unlink()
+    again = go(*asked)
+    assert [name for name in NAMES if name not in again.reused] == ["6 evaluate"]
+    evaluated = stages_of(store, again.run_id)["6 evaluate"]
+    made = [record.name for record in store.children(evaluated.id)]
+    assert made == [f"{CONTROL} + prune_unstructured"]
+
+
 def test_same_run_in_a_fresh_store_gives_the_same_numbers(here, workdir):
     again = go()
     assert again.reused == []

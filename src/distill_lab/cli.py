@@ -193,7 +193,9 @@ def _show(done: Done, uri: str) -> None:
 
     rows = table(done.report)
     ranked = [name for name in ("HR@10", "NDCG@10") if any(name in row for row in rows)]
-    columns = ["", "accuracy", *ranked, "agreement", "ECE", "parameters", "MACs", "latency ms"]
+    size = ["KiB on disk"] if done.report.variants else []
+    columns = ["", "accuracy", *ranked, "agreement", "ECE", "parameters", "MACs", *size]
+    columns.append("latency ms")
     print("\n" + tables.text(rows, columns) + "\n")
     for goal in done.report.verdict:
         mark = "met" if goal.met else "missed"

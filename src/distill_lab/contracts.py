@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Regime,
         Selection,
         Tracking,
+        Variants,
         Weighting,
     )
 
@@ -410,6 +411,7 @@ class Parts:
         teachers: every point of the teacher's grid.
         students: every point of the student's grid.
         loss: term name -> loss.
+        compress: step name -> step of compression, in order.
         config: the resolved config as plain values, for fingerprints and logging.
         choices: group -> option, for logging.
     """
@@ -430,6 +432,8 @@ class Parts:
     weighting: Weighting
     cache: Cache
     evaluation: Evaluation
+    compress: dict[str, Component]
+    variants: Variants
     hardware: Hardware
     tracking: Tracking
     config: dict[str, Any]

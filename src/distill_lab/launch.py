@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -36,6 +37,8 @@ NEED_TORCH = (
     "selection.regime.leave_out_classes",
     "selection.weights",
     "selection.pretrained",
+    "compress",
+    "variants",
     "experiments",
 )
 
@@ -119,12 +122,15 @@ def deep_problems(
         budget: whether to hold the students against it.
         of_student: whether the teacher was the student of the pass before.
     """
+    # torchao, which transformers loads too, registers enums in a way that torch 2.14 calls old.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     from distill_lab import preflight  # imports torch
 
     def sound(path: str) -> bool:
         return not any(_is_about(problem, path) for problem in shallow)
 
     terms = config["loss"] if isinstance(config.get("loss"), dict) else {}
+    steps = config["compress"] if sound("compress") else {}
     regimes = {"selection.regime": config["selection"]["regime"], "regime": config["regime"]}
     return preflight.problems(
         component(config["data"]) if sound("data") else None,
@@ -135,6 +141,8 @@ def deep_problems(
         {path: settings_of(node) for path, node in regimes.items() if sound(path)},
         settings_of(config["selection"]) if sound("selection") else None,
         budget,
+        {name: component(node) for name, node in steps.items()},
+        settings_of(config["variants"]) if sound("variants") else None,
     )
 
 
@@ -170,11 +178,16 @@ DOMAINS = (
 """For datasets and networks of images, texts, sounds, and of users and items."""
 
 
+LAST_STEP = "quantize_onnx"
+"""For steps of compression that need another one after them."""
+
+
 def check_everything() -> int:
     """Compose, check and build every option of every group and every experiment; return how many.
 
     An option by itself is not held against the budget; an experiment is, with each of its jobs. A
-    loss is tried with several networks until it can read some, other options in every domain.
+    loss is tried with several networks until it can read some, a step of compression with another
+    one after it, other options in every domain.
 
     Raises:
         ConfigError: lists every problem, each with the choice that shows it.
@@ -215,6 +228,8 @@ def _configs_around(choice: str) -> Iterator[dict[str, Any]]:
     if choice.startswith("loss="):
         config = compose([choice])
         yield from (config | networks for networks in _networks())
+    elif choice.startswith("compress="):
+        yield from (compose([text]) for text in (choice, choice.replace("]", f",{LAST_STEP}]")))
     else:
         for domain in DOMAINS:
             yield compose([*domain, choice])

@@ -8,7 +8,7 @@ from distill_lab.errors import without_secret
 
 GENERIC = ("value", "weight", "rounds", "latency_repeats", "num_samples")
 """Last keys that say nothing without the one before them."""
-SLOTS = ("teacher", "student", "selection", "cache")
+SLOTS = ("teacher", "student", "selection", "cache", "compress", "variants")
 """Sections that have keys of the same names as others."""
 LOOK = "Look    make ui, or distill-lab ui   (MLflow UI on http://127.0.0.1:5000)"
 

@@ -78,7 +78,7 @@ STAGES = (
         "6 evaluate",
         "s6_evaluate",
         Report,
-        ("evaluation", "regime"),
+        ("evaluation", "regime", "compress", "variants"),
         ("1 teacher", "2 knowledge", "3 student", "4 loss", "5 control", "5 train"),
     ),
 )
@@ -102,7 +102,7 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     hardware = numeric(parts.hardware)
     result: dict[str, Fingerprints] = {}
     for stage in STAGES:
-        reads = {key: _relevant(parts, key) for key in stage.reads}
+        reads = {key: _relevant(parts, key) for key in stage.reads if _is_read(parts, key)}
         modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
         base = (stage.name, reads, hardware, data_checksum, info.decisive)
         result[stage.name] = Fingerprints(
@@ -112,6 +112,11 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
             fingerprint(*base, [result[name].any_code for name in stage.after]),
         )
     return result
+
+
+def _is_read(parts: Parts, key: str) -> bool:
+    """Tell whether a section says anything: those of compression do not where there is none."""
+    return key not in ("compress", "variants") or bool(parts.compress)
 
 
 def _relevant(parts: Parts, key: str) -> Any:
@@ -124,6 +129,8 @@ def _relevant(parts: Parts, key: str) -> Any:
         name = parts.selection.pretrained
         start = None if name is None else encoder_digest(name, parts.selection.folder)
         return kept | {"pretrained": start}
+    if key == "compress":
+        return {"steps": section, "order": list(section)}
     if key == "cache":
         return {} if parts.cache.exact else {k: section[k] for k in ROUNDING}
     return section

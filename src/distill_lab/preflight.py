@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from distill_lab.compress.base import Step
+from distill_lab.compress.order import check_order
 from distill_lab.config.ranges import out_of_range
-from distill_lab.contracts import Component, DataInfo, grid_labels
+from distill_lab.contracts import Component, DataInfo, grid_labels, placeholder
 from distill_lab.data.pretrained import ALL_MINILM
 from distill_lab.data.tokens import NUM_PIECES
 from distill_lab.losses.base import Loss
@@ -27,7 +30,7 @@ from distill_lab.models.published import published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
 from distill_lab.own_parts import is_own, made_by_own_code
-from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection
+from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection, Variants
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
@@ -45,6 +48,8 @@ def problems(
     regimes: dict[str, Regime],
     selection: Selection | None = None,
     budget: bool = True,
+    compress: Mapping[str, Component] = MappingProxyType({}),
+    variants: Variants | None = None,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
 
@@ -60,6 +65,8 @@ def problems(
         regimes: dotted key -> how networks are trained.
         selection: what teachers are or start from.
         budget: whether to hold the students against it.
+        compress: step name -> step of compression.
+        variants: in which chains, and of which networks.
 
     Returns:
         One sentence per problem, each naming its dotted key.
@@ -90,6 +97,8 @@ def problems(
     found += _problems_of_loss(loss, cases, info)
     if budget:
         found += _problems_of_budget(design, students, cases, info)
+    if variants is not None:
+        found += _problems_of_compress(compress, variants, cases, info)
     return list(dict.fromkeys(found))
 
 
@@ -286,6 +295,43 @@ def _problems_of_own_rows(loss: dict[str, Component]) -> Iterator[str]:
                 f"loss.{name}: compares student and teacher word by word, and students have rows "
                 "of their own. Set data.student_words=null, or take another loss."
             )
+
+
+def _problems_of_compress(
+    compress: Mapping[str, Component], variants: Variants, cases: list[Case], info: DataInfo
+) -> Iterator[str]:
+    """Hold the steps against each other and against the networks that they treat."""
+    steps: dict[str, Step] = {}
+    for name, component in compress.items():
+        step, wrong = _made(f"compress.{name}", component)
+        yield from wrong
+        if isinstance(step, Step):
+            steps[name] = step
+        elif not wrong:
+            yield f"compress.{name}._target_: must be a step, got {component.target!r}."
+    if len(steps) < len(compress):
+        return
+    for chain in variants.wanted(steps):
+        try:
+            check_order({name: steps[name] for name in chain})
+        except ValueError as error:
+            yield f"{'compress' if variants.chains is None else 'variants.chains'}: {error}"
+    slots = {"teacher": [net for case in cases for net in case.teachers]}
+    slots["student"] = slots["control"] = [net for case in cases for net in case.students]
+    for name, step in steps.items():
+        for slot in variants.of:
+            refusals = [_refusal(step, net, info) for net in slots[slot]]
+            if all(refusals):
+                yield f"compress.{name}: of the {slot}: {refusals[0]}"
+
+
+def _refusal(step: Step, net: nn.Module, info: DataInfo) -> str | None:
+    """Return why a step cannot treat a network; None where it can."""
+    try:
+        step.check(net, placeholder(net, info.input_shape, 2))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _problems_of_budget(

@@ -7,7 +7,9 @@ well under a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Literal
 
 
@@ -111,6 +113,17 @@ class Regime:
         classes = self.leave_out_classes
         distinct = len(set(classes)) == len(classes) and all(number >= 0 for number in classes)
         _require("leave_out_classes", classes, "distinct numbers >= 0", distinct)
+
+    def on_labels(self, num_samples: int) -> Regime:
+        """Return what trains a student without a teacher: on samples with a label alone.
+
+        Args:
+            num_samples: that a student with a teacher is trained on, in at most as many steps.
+        """
+        if self.num_labels is None:
+            return self
+        epochs = ceil(self.epochs * num_samples / self.num_labels)
+        return replace(self, num_samples=self.num_labels, num_labels=None, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -252,6 +265,33 @@ class Evaluation:
         _positive("latency_repeats", self.latency_repeats)
         for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
             _fraction(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Stage 6: which networks are compressed, and by which chains of steps.
+
+    Every beginning of a chain is a variant too. A step with epochs trains a variant as its network
+    was trained: the student with its teachers and loss terms, the others on labels, under the
+    regime of stage 5 with `lr_fraction` of its learning rate.
+    """
+
+    chains: list[list[str]] | None
+    of: list[Literal["student", "control", "teacher"]]
+    lr_fraction: float
+
+    def __post_init__(self) -> None:
+        _positive("lr_fraction", self.lr_fraction)
+        of = self.of
+        _require("of", of, "a list of different names, not empty", 0 < len(of) == len(set(of)))
+        given = self.chains
+        ok = given is None or (bool(given) and all(0 < len(c) == len(set(c)) for c in given))
+        _require("chains", given, "null or lists of different steps, none of them empty", ok)
+
+    def wanted(self, steps: Iterable[str]) -> list[list[str]]:
+        """Return the chains of a run with these steps; none where there are none."""
+        names = list(steps)
+        return (self.chains or [names]) if names else []
 
 
 @dataclass(frozen=True)

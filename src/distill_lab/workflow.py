@@ -243,6 +243,8 @@ class _Flow:
         for weights in filter(None, pointed):
             self.store.verify(weights.run_id, weights.path, weights.sha256)
         if isinstance(handoff, Report):
+            for file in (variant.file for variant in handoff.variants):
+                self.store.verify(file.run_id, file.path, file.sha256)
             self.store.fetch(origin, "report.html")
             self.store.check_model(handoff.model)
 

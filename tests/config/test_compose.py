@@ -248,10 +248,10 @@ def test_an_override_takes_the_place_of_an_experiments_own_sweep_of_the_key(work
     assert own_sweep(["seed=1,2"]) == {}
 
 
-def test_groups_appear_once_per_place_and_only_losses_take_several():
+def test_groups_appear_once_per_place_and_only_losses_and_steps_take_several():
     assert groups()["architecture@teacher"] == groups()["architecture@student"]
     assert options("temperature") == ["constant", "cosine", "linear", "stop", "warmup"]
-    assert [key for key in groups() if takes_several(key)] == ["loss"]
+    assert [key for key in groups() if takes_several(key)] == ["loss", "compress"]
 
 
 def test_ready_values_are_those_of_the_first_option_with_the_target():

@@ -12,6 +12,7 @@ from distill_lab.measure.cost import (
     count_macs,
     count_parameters,
     latency,
+    latency_on,
     measure_cost,
     peak_memory_mib,
     size_bytes,
@@ -130,6 +131,15 @@ def test_macs_are_counted_on_the_meta_device():
 def test_latency_is_positive_and_ordered():
     median, p90 = latency(nn.Linear(10, 20), (10,), repeats=20)
     assert 0 < median <= p90
+
+
+def test_latency_on_given_inputs_is_of_those():
+    seen = []
+    net = nn.Identity()
+    net.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    median, p90 = latency_on(net, torch.zeros(1, 7), repeats=3)
+    assert 0 < median <= p90
+    assert set(seen) == {(1, 7)}
 
 
 def test_latency_of_one_pass_has_one_value():

@@ -103,3 +103,15 @@ def test_pyplot_and_its_global_state_are_not_used():
     draw(plots.lines([1], {"a": [1]}, "", "", ""))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_more_than_ten_networks_are_numbered_and_named_beside_the_axes():
+    points = [
+        {"name": f"net {i}", "x": 10.0**i, "y": 0.1 * i, "kept": True, "picked": False}
+        for i in range(10)
+    ]
+    assert texts(draw(plots.trade_off(points, "MACs", "accuracy", ""))[0])[9] == "net 9"
+    points += [{"name": "twin", "x": 1.0001e9, "y": 0.9, "kept": True, "picked": True}]
+    *numbers, names = texts(draw(plots.trade_off(points, "MACs", "accuracy", ""))[0])
+    assert numbers == [*map(str, range(1, 10)), "10, 11"]
+    assert names.splitlines()[-1] == "11  twin"

@@ -121,6 +121,13 @@ def test_texts_come_back_whatever_their_path(store, path):
     assert store.fetch(run.id, path).read_text(encoding="utf-8") == text
 
 
+def test_bytes_come_back_with_their_hash(store):
+    with store.start("bytes", {}) as run:
+        digest = run.log_bytes(b"abc", "file.onnx")
+    assert digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert store.verify(run.id, "file.onnx", digest).read_bytes() == b"abc"
+
+
 def test_json_comes_back_equal(store):
     values = {"a": [1, 2.5, None, "ü"], "b": {"c": True}}
     with store.start("json", {}) as run:

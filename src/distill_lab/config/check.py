@@ -31,6 +31,7 @@ SETTINGS = (
     "weighting",
     "cache",
     "evaluation",
+    "variants",
     "hardware",
     "tracking",
 )
@@ -41,7 +42,10 @@ TARGETS = {
     "student": "distill_lab.models.",
     "loss": "distill_lab.losses.",
     "temperature": "distill_lab.temperature.",
+    "compress": "distill_lab.compress.",
 }
+OF_PARTS = ("loss", "compress")
+"""Sections that hold named parts."""
 OPEN = (TARGETS["data"], TARGETS["teacher"], TARGETS["loss"])
 """What code of your own may take the place of."""
 WITHOUT_TORCH = (SETTINGS_PREFIX, TARGETS["data"], TARGETS["temperature"])
@@ -72,6 +76,7 @@ def problems(config: dict[str, Any]) -> list[str]:
             *_problems_of_schedules(config),
             *_problems_of_dot(config),
             *_problems_of_chain(config),
+            *_problems_of_variants(config),
         ]
     return list(dict.fromkeys(found))
 
@@ -130,6 +135,20 @@ def _problems_of_chain(config: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _problems_of_variants(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the chains against the steps there are."""
+    steps, chains = config["compress"], config["variants"]["chains"]
+    named = {name for chain in chains or () for name in chain}
+    for name in sorted(named - steps.keys()):
+        yield (
+            f"variants.chains: there is no step {name!r} in this run.{nearest(name, steps)} "
+            f"Steps: {', '.join(steps) or 'none'}; set compress=[{name}]."
+        )
+    for name in steps:
+        if chains is not None and name not in named:
+            yield f"compress.{name}: is in no chain of variants.chains; add it to one or drop it."
+
+
 def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Parts:
     """Make the parts of a run from a config in which no problem was found.
 
@@ -147,6 +166,7 @@ def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Part
         students=students_of(config["student"]),
         loss={name: component(node) for name, node in config["loss"].items()},
         temperature=component(config["temperature"]),
+        compress={name: component(node) for name, node in config["compress"].items()},
         config=config,
         choices={"loss": "+".join(config["loss"]), **(choices or {})},
         **made,
@@ -183,21 +203,27 @@ def _problems_of_values(config: dict[str, Any]) -> Iterator[str]:
 def _problems_of_section(section: str, node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
         yield f"{section}: must be a group of keys, got {_shown(node)}.{_hint(section)}"
-    elif section != "loss":
+    elif section not in OF_PARTS:
         yield from _problems_of_node(section, node, TARGETS.get(section) or _settings(section))
-    elif not node:
+    elif section == "loss" and not node:
         yield f"loss: needs at least one term.{_hint(section)}"
     else:
-        for name, term in node.items():
-            if isinstance(term, dict) and "_target_" in term:
-                yield from _problems_of_node(f"loss.{name}", term, TARGETS["loss"])
+        what = {"loss": "term", "compress": "step"}[section]
+        for name, part in node.items():
+            if isinstance(part, dict) and "_target_" in part:
+                yield from _problems_of_node(f"{section}.{name}", part, TARGETS[section])
             else:
                 near = nearest(name, [other for other in node if other != name])
-                yield f"loss.{name}: there is no such term in this run.{near}"
+                yield f"{section}.{name}: there is no such {what} in this run.{near}"
 
 
 def _hint(section: str) -> str:
-    choice = {"loss": "loss=[ce,kd]", "seed": "seed=0", "reuse": "reuse=same_code"}
+    choice = {
+        "loss": "loss=[ce,kd]",
+        "compress": "compress=[prune_structured]",
+        "seed": "seed=0",
+        "reuse": "reuse=same_code",
+    }
     slot = f"architecture@{section}" if section in NETWORKS else section
     return f" Choose one, e.g. {choice[section]}." if section in choice else f" Set {slot}=<name>."
 

@@ -54,6 +54,11 @@ def takes_several(key: str) -> bool:
     return isinstance(_defaults().get(key), list)
 
 
+def may_be_empty(key: str) -> bool:
+    """Tell whether a list of options may name none, as the default of the group does."""
+    return _defaults().get(key) == []
+
+
 def ready(target: str) -> dict[str, Any]:
     """Return the values that the first option with this `_target_` has; of a grid, its first."""
     found = (_ready_values(folder).get(target) for folder in conf_folders())

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 
-from distill_lab.config.groups import groups, is_group, takes_several
+from distill_lab.config.groups import groups, is_group, may_be_empty, takes_several
 from distill_lab.errors import nearest
 
 LAUNCHER = "hydra/launcher"
@@ -102,7 +102,7 @@ def _problems_of_choice(key: str, value: Any, known: list[str]) -> Iterator[str]
     names = value if isinstance(value, list) else [value]
     if isinstance(value, list) and not takes_several(key):
         yield f"{key}: takes one option, got {value!r}."
-    elif not names:
+    elif not names and not may_be_empty(key):
         example = "ce" if "ce" in known else known[0]
         yield f"{key}: needs at least one option, e.g. {key}=[{example}]."
     for name in names:

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill_lab.config.signature import Definition, base_of, definitions, parsed
 
-LIGHT = ("math", "distill_lab.models.checks")
+LIGHT = ("math", "distill_lab.models.checks", "distill_lab.compress.ranges")
 """Modules whose functions a check may call, besides those of its own file."""
 
 

@@ -150,6 +150,11 @@ def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple
     inputs = placeholder(net, input_shape, batch_size=1)
     if inputs.is_meta:
         raise ValueError("net: must have real weights to be timed, but is on the meta device.")
+    return latency_on(net, inputs, repeats)
+
+
+def latency_on(net: nn.Module, inputs: Tensor, repeats: int) -> tuple[float, float]:
+    """Time forward passes on given inputs; see `latency`."""
     with _evaluating(net), torch.inference_mode():
         for _ in range(_WARM_UP_PASSES):
             net(inputs)

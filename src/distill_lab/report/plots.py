@@ -27,6 +27,7 @@ from distill_lab.report.style import (
 )
 
 _MAX_LABELS = 10
+_CELLS = 12  # in each direction; points of one cell of the plot have one text
 _NAME_WIDTH = 28  # characters of a line; a longer name would squeeze the axes away
 
 
@@ -135,16 +136,22 @@ def pareto(points: list[Point], x_label: str, y_label: str, title: str) -> Figur
 
 
 def trade_off(points: list[Point], x_label: str, y_label: str, title: str) -> Figure:
-    """Draw networks by cost (log scale) and benefit, each named."""
-    figure, (ax,) = panels(1, 5.0, 4.4)
+    """Draw networks by cost (log scale) and benefit.
+
+    Each is named where there are at most ten; more are numbered, and the names stand beside.
+    """
+    is_crowded = len(points) > _MAX_LABELS
+    figure, (ax,) = panels(1, 9.0 if is_crowded else 5.0, 5.2 if is_crowded else 4.4)
     for point in points:
         colour = COLOURS[1] if point["picked"] else COLOURS[0]
         ax.scatter([point["x"]], [point["y"]], s=60, color=colour, zorder=3)
     ax.set_xscale("log")
     ax.margins(0.25, 0.15)
     middle = sum(point["x"] for point in points) / len(points)
-    for point in points:
+    for point in () if is_crowded else points:
         _name_point(ax, point, to_the_left=point["x"] > middle)
+    if is_crowded:
+        _number_points(ax, points)
     label_axes(ax, x_label, y_label, title)
     return figure
 
@@ -179,6 +186,37 @@ def _draw_effect(ax: Axes, values: list[Effect]) -> None:
     ax.grid(False, axis="x")
     is_crowded = len(names) > 4 or max((len(name) for name, *_ in values), default=0) > 8
     name_ticks(ax, "x", names, rotation=40 if is_crowded else 0)
+
+
+def _number_points(ax: Axes, points: list[Point]) -> None:
+    """Write numbers at the points, one text for those that lie together, and a list beside."""
+    low, high = math.log(min(p["x"] for p in points)), math.log(max(p["x"] for p in points))
+    bottom, top = min(p["y"] for p in points), max(p["y"] for p in points)
+    together: dict[tuple[int, int], list[int]] = {}
+    for number, point in enumerate(points, 1):
+        column = (math.log(point["x"]) - low) / max(high - low, 1e-9)
+        row = (point["y"] - bottom) / max(top - bottom, 1e-9)
+        together.setdefault((round(_CELLS * column), round(_CELLS * row)), []).append(number)
+    for numbers in together.values():
+        point = points[numbers[-1] - 1]
+        ax.annotate(
+            ", ".join(map(str, numbers)),
+            (point["x"], point["y"]),
+            xytext=(5, 5),
+            textcoords="offset points",
+            fontsize=SMALL_SIZE,
+            color=INK,
+        )
+    ax.text(
+        1.03,
+        1.0,
+        "\n".join(f"{number}  {point['name']}" for number, point in enumerate(points, 1)),
+        transform=ax.transAxes,
+        va="top",
+        fontsize=SMALL_SIZE,
+        color=INK,
+        parse_math=False,
+    )
 
 
 def _name_point(ax: Axes, point: Point, to_the_left: bool) -> None:

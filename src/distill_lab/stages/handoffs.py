@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,9 @@ from distill_lab.measure.scores import Scores
 T = TypeVar("T")
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
+
+PYTORCH = "PyTorch"
+"""What runs a network that is not exported."""
 
 HANDOFF = "handoff.json"
 """Where a stage's run keeps what it hands on."""
@@ -208,7 +211,11 @@ def _on_validation(scores: Scores) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of stage 6, measured on the test split."""
+    """One line of the table of stage 6, measured on the test split.
+
+    Attributes:
+        file_bytes: size of the file of its weights; None in reports that did not look.
+    """
 
     name: str
     architecture: str
@@ -216,6 +223,65 @@ class Row:
     agreement: float
     kl_to_teacher: float
     cost: Cost
+    file_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network that was compressed after its training, measured on the test split.
+
+    Attributes:
+        of: name of the row that it was made of.
+        steps: names of the steps, in order.
+        runtime: what runs it.
+        is_int8: whether it has int8 weights.
+        file: what it is handed out as.
+        parameters: as of the float network that it was made of.
+        macs: as of the float network that it was made of.
+        latency_ms: median time of one forward pass at batch size 1, milliseconds.
+        scores: on the test split.
+        validation: to choose among variants by.
+        difference: from the network before the last step, where that has to answer alike: of the
+            logits on the test split the largest, as a share of the largest logit.
+        seconds: wall time of its making, with its training if it had one.
+    """
+
+    of: str
+    steps: list[str]
+    runtime: str
+    is_int8: bool
+    file: Weights
+    scores: Scores
+    agreement: float
+    kl_to_teacher: float
+    parameters: int
+    macs: int
+    file_bytes: int
+    latency_ms: float
+    validation: Scores
+    difference: float | None
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return f"{self.of} + {' + '.join(self.steps)}"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The few numbers by which variants are compared."""
+        quality = self.scores.compared_by.key
+        return {
+            f"val/{quality}": self.validation.quality,
+            f"test/{quality}": self.scores.quality,
+            "val/accuracy": self.validation.accuracy,
+            "test/accuracy": self.scores.accuracy,
+            "test/agreement": self.agreement,
+            "cost/parameters": self.parameters,
+            "cost/macs": self.macs,
+            "cost/file_bytes": self.file_bytes,
+            "cost/latency_ms": self.latency_ms,
+        }
 
 
 class Comparison(NamedTuple):
@@ -299,6 +365,7 @@ class Report:
         seconds_per_epoch: of the distillation, validation included.
         on_train: the distilled student and the teacher, on samples that the student was trained on.
         left_out: of the distilled student, on the classes that it was not trained on, if any.
+        variants: compressed networks, if any, each after those that it was made of.
     """
 
     rows: list[Row]
@@ -309,13 +376,15 @@ class Report:
     seconds_per_epoch: float
     on_train: Fidelity
     left_out: LeftOut | None
+    variants: list[Variant] = field(default_factory=list)
 
     @property
     def headline(self) -> str:
         """One line for the terminal."""
         met = sum(goal.met for goal in self.verdict)
-        plural = "" if len(self.proposals) == 1 else "s"
-        return f"{met} of {len(self.verdict)} goals met, {len(self.proposals)} proposal{plural}"
+        counts = [_counted(len(self.proposals), "proposal")]
+        counts += [_counted(len(self.variants), "variant")] if self.variants else []
+        return f"{met} of {len(self.verdict)} goals met, {', '.join(counts)}"
 
     def row(self, name: str) -> Row:
         """Return the line of a network by name."""
@@ -355,6 +424,15 @@ class Report:
             "cost/seconds_per_epoch": self.seconds_per_epoch,
             **self._of_left_out_classes,
             **self._of_ranking,
+            **self._of_variants,
+        }
+
+    @property
+    def _of_variants(self) -> dict[str, float]:
+        return {
+            f"compressed/{variant.of}/{'.'.join(variant.steps)}/{name}": value
+            for variant in self.variants
+            for name, value in variant.metrics.items()
         }
 
     @property
@@ -387,23 +465,30 @@ class Report:
 
 
 def table(report: Report) -> list[dict[str, str | float | int | None]]:
-    """Return the rows of the report's main table, one per network."""
+    """Return the rows of the report's main table, one per network; compressed ones last."""
+    shown: list[tuple[Row | Variant, Cost | Variant]] = [(row, row.cost) for row in report.rows]
+    shown += [(variant, variant) for variant in report.variants]
     return [
         {
-            "": row.name,
-            "accuracy": row.scores.accuracy,
-            "agreement": row.agreement,
-            "ECE": row.scores.ece,
-            "NLL": row.scores.nll,
-            "Brier": row.scores.brier,
-            "KL to teacher": row.kl_to_teacher,
-            "parameters": row.cost.parameters,
-            "MACs": row.cost.macs,
-            "latency ms": row.cost.latency_ms,
-            **_ranking_columns(row.scores.ranking),
+            "": one.name,
+            "accuracy": one.scores.accuracy,
+            "agreement": one.agreement,
+            "ECE": one.scores.ece,
+            "NLL": one.scores.nll,
+            "Brier": one.scores.brier,
+            "KL to teacher": one.kl_to_teacher,
+            "parameters": cost.parameters,
+            "MACs": cost.macs,
+            "KiB on disk": None if one.file_bytes is None else one.file_bytes / 1024,
+            "latency ms": cost.latency_ms,
+            **_ranking_columns(one.scores.ranking),
         }
-        for row in report.rows
+        for one, cost in shown
     ]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _ranking_columns(found: Ranking | None) -> dict[str, float | None]:

@@ -35,20 +35,23 @@ from distill_lab.stages.handoffs import (
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
+    Variant,
     compare,
     table,
 )
 from distill_lab.stages.proposals import Evidence, propose
+from distill_lab.stages.variant_report import of_variants
+from distill_lab.stages.variants import Lesson, Maker, Origin, beginnings
 
 MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One network and what it says on the test split."""
+    """One network, where it comes from, and what it says on the test split."""
 
     name: str
-    label: str
+    trained: Candidate | TrainedStudent
     net: nn.Module
     logits: Tensor
 
@@ -78,6 +81,7 @@ def run(
         seconds_per_epoch=student.seconds / student.epochs,
         on_train=_on_train(context, measured[0], measured[-1]),
         left_out=_left_out(context, measured[-1]),
+        variants=_variants(context, measured, Lesson(teacher, loss)),
     )
     _log(context, report, measured, design, loss)
     return report
@@ -112,7 +116,7 @@ def _measure(
     for name, trained in entries:
         net = context.trained_network(trained)
         logits = context.predict_test(trained, net)
-        measured.append(Measured(name, trained.label, net, logits))
+        measured.append(Measured(name, trained, net, logits))
     return measured
 
 
@@ -135,22 +139,36 @@ def _left_out(context: Context, student: Measured) -> LeftOut | None:
 
 
 def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
-    evaluation, test = context.parts.evaluation, context.splits.test
+    evaluation, test, weights = context.parts.evaluation, context.splits.test, item.trained.weights
     return Row(
         item.name,
-        item.label,
+        item.trained.label,
         score(item.logits, test.targets, evaluation.num_bins, test.had),
         agreement(item.logits, teacher_logits),
         kl_to_teacher(item.logits, teacher_logits),
         measure_cost(item.net, context.info.input_shape, evaluation.latency_repeats),
+        context.store.fetch(weights.run_id, weights.path).stat().st_size,
     )
+
+
+def _variants(context: Context, measured: list[Measured], lesson: Lesson) -> list[Variant]:
+    """Compress what is to be compressed, in every chain."""
+    by_slot = {"teacher": measured[0], "control": measured[-2], "student": measured[-1]}
+    made = []
+    for slot in context.parts.variants.of if context.parts.compress else ():
+        item = by_slot[slot]
+        origin = Origin(item.name, item.trained, item.net, is_distilled=slot == "student")
+        maker = Maker(context, origin, lesson, measured[0].logits)
+        made += [maker.obtain(chain) for chain in beginnings(context.parts)]
+    return made
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:
     """Log the student as an MLflow model that takes un-normalised inputs, of its own columns."""
     example, info = context.splits.train.inputs[:2], context.info
     if info.of_students is not None:
-        example, net = example[:, info.of_students.start :], deepcopy(net)
+        example = example[:, info.of_students.start :].contiguous()  # the export keeps its strides
+        net = deepcopy(net)
         net._forward_pre_hooks.clear()  # they cut rows that hold both
     return context.run.log_model(Deployed(net, info.read_by(student=True)), example)
 
@@ -176,6 +194,10 @@ def _log(
             picked=row.name == DISTILLED,
         )
         for row in report.rows
+    ]
+    points += [
+        plots.Point(name=one.name, x=one.macs, y=one.scores.quality, kept=True, picked=False)
+        for one in report.variants
     ]
     quality = context.info.quality.label
     figures = {
@@ -209,7 +231,10 @@ def _log(
                     for row in table(report)
                 ],
                 *_of_ranking(report),
-                [_columns(row, "parameters", "MACs", "latency ms") for row in table(report)],
+                [
+                    _columns(row, "parameters", "MACs", "KiB on disk", "latency ms")
+                    for row in table(report)
+                ],
             ),
         ),
         Section(
@@ -220,6 +245,7 @@ def _log(
                 (figures["reliability.png"], "On the diagonal, confidence is accuracy."),
             ),
         ),
+        *of_variants(context.run, report),
         *_of_left_out_classes(context, report.left_out),
         Section("Loss terms", tables=(loss.table,)),
         *_of_confusion(figures),
@@ -229,7 +255,7 @@ def _log(
             tables=(_next(report.proposals),) if report.proposals else (),
         ),
     ]
-    title = f"{measured[-1].label} from {measured[0].label}, on {context.info.name}"
+    title = f"{measured[-1].trained.label} from {measured[0].trained.label}, on {context.info.name}"
     context.run.log_text(page(title, sections), "report.html")
 
 

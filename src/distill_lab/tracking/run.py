@@ -117,6 +117,12 @@ class TrackedRun:
             save_file(state, local)
             return hashlib.sha256(local.read_bytes()).hexdigest()
 
+    def log_bytes(self, content: bytes, path: str) -> str:
+        """Write a file of these bytes and return their SHA-256."""
+        with self._file(path) as local:
+            local.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
     def log_model(self, net: nn.Module, example: Tensor) -> str:
         """Log a network as an MLflow model; see `tracking.model.log_model`."""
         from distill_lab.tracking.model import log_model  # MLflow's model flavours take seconds

@@ -1,0 +1,91 @@
+"""What a report says of compressed networks: what each step costs, and whether int8 pays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill_lab.report import plots
+from distill_lab.report.html import Section
+from distill_lab.report.tables import Cell
+from distill_lab.stages.handoffs import DISTILLED, PYTORCH, Report, Variant, table
+
+if TYPE_CHECKING:
+    from distill_lab.tracking.run import TrackedRun
+
+
+def of_variants(run: TrackedRun, report: Report) -> list[Section]:
+    """Return the section of the report and log its figures; none where nothing is compressed."""
+    if not report.variants:
+        return []
+    figures, quality = [], report.validation.compared_by.label
+    for path, unit in (("size.png", "KiB on disk"), ("latency.png", "latency ms")):
+        points = [
+            plots.Point(
+                name=str(row[""]),
+                x=float(row[unit] or 0),
+                y=float(row[quality] or 0),
+                kept=True,
+                picked=row[""] == DISTILLED,
+            )
+            for row in table(report)
+        ]
+        figure = plots.trade_off(points, unit, f"test {quality}", "")
+        run.log_figure(figure, path)
+        figures.append((figure, f"What each network knows, against {unit}."))
+    return [
+        Section(
+            "Compressed",
+            text=(
+                "Each line is the network above it in its chain after one more step. Smaller and "
+                "faster are against the network that the chain began with; time is that of one "
+                "sample, measured on this machine.",
+                *int8_in_time(report),
+            ),
+            tables=([_line(report, one) for one in report.variants],),
+            figures=tuple(figures),
+        )
+    ]
+
+
+def int8_in_time(report: Report) -> list[str]:
+    """Return one sentence per variant that is in int8: whether that saves time.
+
+    It is held against a float network of the same MACs by the same runtime, where there is one.
+    """
+    return [_in_time(report, one) for one in report.variants if one.is_int8]
+
+
+def _in_time(report: Report, int8: Variant) -> str:
+    taken = f"{int8.name} takes {int8.latency_ms:.4g} ms"
+    row = report.row(int8.of)
+    known = [(row.name, PYTORCH, row.cost.macs, row.cost.latency_ms)]
+    known += [
+        (one.name, one.runtime, one.macs, one.latency_ms)
+        for one in report.variants
+        if one.of == int8.of and not one.is_int8
+    ]
+    alike = [(name, ms) for name, *how, ms in known if how == [int8.runtime, int8.macs]]
+    if not alike:
+        return f"{taken}; in float no network of its MACs was run by {int8.runtime}."
+    name, ms = alike[-1]
+    verdict = "pays in time" if int8.latency_ms < ms else "does not pay in time"
+    return f"int8 {verdict}: {taken}, {name} {ms:.4g} ms."
+
+
+def _line(report: Report, one: Variant) -> dict[str, Cell]:
+    row, quality = report.row(one.of), one.scores.compared_by.label
+    return {
+        "": one.name,
+        "run by": one.runtime,
+        f"val {quality}": one.validation.quality,
+        quality: one.scores.quality,
+        "points": 100 * (one.scores.quality - row.scores.quality),
+        "smaller": _times(row.file_bytes, one.file_bytes),
+        "faster": _times(row.cost.latency_ms, one.latency_ms),
+        "difference": one.difference,
+        "seconds": one.seconds,
+    }
+
+
+def _times(before: float | None, after: float) -> str | None:
+    return None if before is None else f"{before / after:.2f} x"

@@ -1,0 +1,199 @@
+"""Compressed networks: made once on a store, trained as their network was, held against it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill_lab.compress.stored import unpacked
+from distill_lab.config.check import build
+from distill_lab.config.compose import compose
+from distill_lab.contracts import Component
+from distill_lab.errors import RunError
+from distill_lab.measure.cost import Cost
+from distill_lab.measure.scores import Scores
+from distill_lab.stages import variants
+from distill_lab.stages.context import Context
+from distill_lab.stages.handoffs import Candidate, ConnectedLoss, TeacherChoice, TrainedStudent
+from distill_lab.stages.variants import Lesson, Maker, Origin, at_the_end, beginnings
+from distill_lab.tracking.store import Store
+
+QUICK = ["data=fake", "regime.epochs=2", "hardware.threads=1", "evaluation.latency_repeats=3"]
+KNOBS = {"dropout": 0.0, "input_dropout": 0.0, "max_norm": None}
+COST, SCORES = Cost(1, 1, 1, 1.0, 1.0, 1.0), Scores(0.5, 1.0, 0.5, 0.1, 0.5, 1)
+SMALLER = ["compress.prune_unstructured_iterative.rounds=2"]
+SMALLER += ["compress.prune_unstructured_iterative.epochs=1"]
+ITERATIVE = ["compress=[prune_unstructured_iterative,quantize_weights]", *SMALLER]
+
+
+def mlp(width):
+    return Component("distill_lab.models.mlp.MLP", {"widths": [width], **KNOBS})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A working directory with a store, which takes seconds to make."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    return folder, count()
+
+
+@pytest.fixture
+def store(home, monkeypatch):
+    monkeypatch.chdir(home[0])
+    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+
+
+@pytest.fixture
+def made(store, home):
+    """Makes all variants of a distilled MLP of 16 units; says which runs that took, too.
+
+    Each test has a seed of its own, so that it finds nothing of another one.
+    """
+    kept, seed = {}, next(home[1])
+
+    def go(*overrides, is_distilled=True):
+        parts = build(compose([*QUICK, f"seed={seed}", *overrides]))
+        with store.start("6 evaluate", {}) as run:
+            context = Context(parts, parts.data.load(), "checksum", run, store)
+            for name, width in (("teacher", 32), ("student", 16)):
+                if name not in kept:
+                    kept[name] = context.save_weights(context.new_network(mlp(width), 0), name)
+            student = TrainedStudent("MLP", mlp(16), kept["student"], SCORES, 2, 2, 1.0)
+            teacher = Candidate("MLP", mlp(32), 0, kept["teacher"], SCORES, COST, 0.5)
+            lesson = Lesson(TeacherChoice([teacher], 1), ConnectedLoss([], 4.0, {}))
+            origin = Origin("student", student, context.trained_network(student), is_distilled)
+            said = context.predict(context.trained_network(teacher), context.splits.test)
+            maker = Maker(context, origin, lesson, said)
+            found = [maker.obtain(chain) for chain in beginnings(parts)]
+        return found, [record.name for record in store.children(run.id)]
+
+    return go
+
+
+def test_every_beginning_of_a_chain_is_made_once():
+    chains = "[[export_onnx],[prune_structured,export_onnx],[prune_structured,quantize_dynamic]]"
+    names = "compress=[prune_structured,quantize_dynamic,export_onnx]"
+    asked = build(compose([names, f"variants.chains={chains}"]))
+    assert beginnings(asked) == [
+        ("export_onnx",),
+        ("prune_structured",),
+        ("prune_structured", "export_onnx"),
+        ("prune_structured", "quantize_dynamic"),
+    ]
+    assert beginnings(build(compose([]))) == []
+
+
+def test_each_is_a_run_with_its_file_and_is_not_made_again(made, store):
+    first, runs = made("compress=[prune_unstructured]", "compress.prune_unstructured.fraction=0.75")
+    assert runs == ["student + prune_unstructured"]
+    [variant] = first
+    file = variant.file
+    state = unpacked(load_file(store.verify(file.run_id, file.path, file.sha256)))
+    hidden, last = state["hidden.0.0.weight"], state["classifier.weight"]
+    num_weights = hidden.numel() + last.numel()
+    num_zeros = int((hidden == 0).sum() + (last == 0).sum())
+    assert num_zeros == round(0.75 * num_weights)
+    assert variant.file_bytes < 4 * num_weights / 2
+    assert variant.macs == num_weights
+    again, runs = made("compress=[prune_unstructured]", "compress.prune_unstructured.fraction=0.75")
+    assert (again, runs) == (first, [])
+
+
+def test_a_longer_chain_goes_on_from_the_trained_beginning_that_is_there(made, monkeypatch):
+    [pruned, _], runs = made(*ITERATIVE)
+    assert len(runs) == 2
+    monkeypatch.setattr(variants, "teach", None)  # nothing is trained again
+    chain = "compress=[prune_unstructured_iterative,export_torch]"
+    [again, exported], runs = made(chain, *SMALLER)
+    assert runs == ["student + prune_unstructured_iterative + export_torch"]
+    assert again == pruned
+    assert exported.scores.accuracy == pruned.scores.accuracy
+    assert exported.difference < 1e-6
+    assert exported.runtime == "torch.export"
+
+
+def test_a_lost_file_is_made_again(made, store):
+    [variant], _ = made("compress=[prune_structured]")
+    store.fetch(variant.file.run_id, variant.file.path).unlink()
+    [again], runs = made("compress=[prune_structured]")
+    assert runs == ["student + prune_structured"]
+    assert again.file.sha256 == variant.file.sha256
+
+
+def test_what_changes_a_training_makes_a_trained_variant_again_and_leaves_others(made):
+    made(*ITERATIVE)
+    assert made(*ITERATIVE, "loss.kd.weight=0.5")[1] != []
+    assert made("compress=[prune_structured]")[1] != []
+    assert made("compress=[prune_structured]", "loss.kd.weight=0.5")[1] == []
+
+
+def test_the_distilled_are_trained_by_their_teacher_and_others_on_labels(made, store, monkeypatch):
+    asked = []
+    original = variants.teach
+
+    def watched(context, net, teacher, teachers, loss, *rest):
+        asked.append((context.parts.regime.epochs, context.parts.regime.lr, len(teachers)))
+        return original(context, net, teacher, teachers, loss, *rest)
+
+    monkeypatch.setattr(variants, "teach", watched)
+    [distilled, _], _ = made(*ITERATIVE, "regime.lr=0.02")
+    assert asked == [(1, pytest.approx(0.002), 1)] * 2
+    metrics = store.client.get_run(distilled.file.run_id).data.metrics
+    assert "round_2/train/loss/kd" in metrics
+    [on_labels, _], _ = made(*ITERATIVE, "regime.lr=0.02", is_distilled=False)
+    assert len(asked) == 2
+    metrics = store.client.get_run(on_labels.file.run_id).data.metrics
+    assert "round_2/train/loss/ce" in metrics
+    assert "round_2/train/loss/kd" not in metrics
+    assert on_labels.file.sha256 != distilled.file.sha256
+
+
+def test_pruned_weights_stay_zero_through_int8_aware_training(made, store):
+    chain = "compress=[prune_unstructured,quantize_aware,quantize_onnx]"
+    [_, aware, int8], _ = made(chain, "compress.quantize_aware.epochs=1")
+    state = unpacked(load_file(store.fetch(aware.file.run_id, aware.file.path)))
+    assert (state["hidden.0.0.weight"] == 0).float().mean() > 0.5
+    assert (aware.is_int8, int8.is_int8) == (False, True)
+    assert int8.runtime == "ONNX Runtime"
+
+
+def test_an_export_that_answers_otherwise_is_refused(made, monkeypatch):
+    class Wrong(torch.nn.Module):
+        def forward(self, inputs):
+            return torch.ones(len(inputs), 4)
+
+    monkeypatch.setattr(
+        "distill_lab.compress.export_torch.ExportTorch.begin", lambda *given: Wrong()
+    )
+    with pytest.raises(
+        RunError, match=r"^compress\.export_torch\.tolerance: of the student, a log"
+    ):
+        made("compress=[export_torch]")
+
+
+def test_a_network_that_cannot_be_treated_ends_the_run_with_its_step(made, monkeypatch):
+    def refuse(*given):
+        raise ValueError("layer 'x' is odd.")
+
+    monkeypatch.setattr("distill_lab.compress.prune_structured.PruneStructured.begin", refuse)
+    with pytest.raises(RunError, match="of the student: layer 'x' is odd"):
+        made("compress=[prune_structured]")
+
+
+def test_terms_count_as_they_do_when_the_training_of_stage_5_ends():
+    schedules = "{ce: {linear: [1, 0.5]}, kd: {stop: 5}}"
+    parts = build(compose(["regime.epochs=10", f"weighting.schedules={schedules}"]))
+    ended = at_the_end(parts)
+    assert list(ended) == ["ce"]
+    assert ended["ce"].args["weight"] == pytest.approx(0.5 * parts.loss["ce"].args["weight"])
+    plain = build(compose(["weighting.schedules={kd: {warmup: 50}}", "regime.epochs=100"]))
+    assert at_the_end(plain) == {
+        name: replace(term, args={**term.args}) for name, term in plain.loss.items()
+    }
