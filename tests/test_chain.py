@@ -9,7 +9,8 @@ import pytest
 from distill_lab.errors import RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
-from distill_lab.stages.handoffs import TEACHER, TeacherChoice, TrainedStudent, from_plain
+from distill_lab.stages.handoffs import TeacherChoice, TrainedStudent, from_plain
+from distill_lab.stages.report_handoff import TEACHER
 from distill_lab.tracking.store import Store
 
 QUICK = [

@@ -16,7 +16,7 @@ from distill_lab.cli import main
 from distill_lab.config.groups import groups
 from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.papers import reproduce
-from distill_lab.stages.handoffs import Proposal
+from distill_lab.stages.report_handoff import Proposal
 
 HEAVY = ("torch", "mlflow", "pytorch_lightning", "torchvision", "sklearn", "matplotlib", "pandas")
 WITHOUT_HEAVY = """

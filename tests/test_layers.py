@@ -33,7 +33,15 @@ MAY_IMPORT = {
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config", "own_parts"},
 }
 """Part -> parts it may import beside itself; what is not listed is on top and may import all."""
-SHARED_BY_STAGES = {"handoffs", "context", "proposals", "answers", "candidates", "lesson"}
+SHARED_BY_STAGES = {
+    "handoffs",
+    "report_handoff",
+    "context",
+    "proposals",
+    "answers",
+    "candidates",
+    "lesson",
+}
 SHARED_BY_STAGES |= {"variants", "variant_report"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},

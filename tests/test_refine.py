@@ -14,7 +14,7 @@ from distill_lab.errors import ConfigError, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.measure.scores import Scores
 from distill_lab.refine import merged, refine
-from distill_lab.stages.handoffs import Proposal
+from distill_lab.stages.report_handoff import Proposal
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 

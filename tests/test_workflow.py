@@ -21,14 +21,8 @@ from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
 from distill_lab.stages.context import Context
-from distill_lab.stages.handoffs import (
-    CONTROL,
-    DISTILLED,
-    TEACHER,
-    Report,
-    from_plain,
-    to_plain,
-)
+from distill_lab.stages.handoffs import from_plain, to_plain
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Report
 from distill_lab.tracking.store import Store
 
 NAMES = [stage.name for stage in STAGES]

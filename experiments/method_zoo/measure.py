@@ -9,7 +9,7 @@ from distill_lab.config.compose import compose
 from distill_lab.errors import DistillLabError
 from distill_lab.launch import checked, run_job
 from distill_lab.parallel import be_quiet
-from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 from experiments.method_zoo.leaderboard import Run, chosen_multiplier
 from experiments.method_zoo.methods import MULTIPLIERS, SEEDS, Method
 

@@ -14,7 +14,7 @@ from distill_lab.config.passes import pass_configs
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
 from distill_lab.report import tables
-from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import MODEL, Done
 

@@ -189,7 +189,7 @@ def _hydra(words: list[str], job: Callable[[Any], None]) -> None:
 def _show(done: Done, uri: str) -> None:
     from distill_lab.refine import merged
     from distill_lab.report import tables
-    from distill_lab.stages.handoffs import table
+    from distill_lab.stages.report_handoff import table
 
     rows = table(done.report)
     ranked = [name for name in ("HR@10", "NDCG@10") if any(name in row for row in rows)]

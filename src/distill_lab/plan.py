@@ -11,11 +11,11 @@ from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
     KnowledgeMap,
-    Report,
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
 )
+from distill_lab.stages.report_handoff import Report
 from distill_lab.training.device import numeric
 
 ROUNDING = ("dtype", "top_k", "views", "features")

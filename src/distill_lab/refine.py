@@ -10,7 +10,7 @@ from distill_lab.contracts import Parts
 from distill_lab.errors import DistillLabError
 from distill_lab.naming import short_name, split_override
 from distill_lab.report import tables
-from distill_lab.stages.handoffs import Proposal
+from distill_lab.stages.report_handoff import Proposal
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 

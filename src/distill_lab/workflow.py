@@ -22,15 +22,13 @@ from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.stages.handoffs import (
     HANDOFF,
     ConnectedLoss,
-    Proposal,
-    Report,
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
     from_plain,
-    table,
     to_plain,
 )
+from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 

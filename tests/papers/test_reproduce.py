@@ -20,7 +20,7 @@ from distill_lab.measure.scores import Scores
 from distill_lab.papers import reproduce
 from distill_lab.papers.grid import each_line_and_column
 from distill_lab.papers.paper import Scale, papers, read_paper
-from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Report, Row
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Report, Row
 from distill_lab.tracking.store import Store
 
 QUICK = [

@@ -11,14 +11,8 @@ from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.stages.handoffs import (
-    CONTROL,
-    DISTILLED,
-    TEACHER,
     Candidate,
-    Goal,
     LayerPair,
-    Report,
-    Row,
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
@@ -26,6 +20,7 @@ from distill_lab.stages.handoffs import (
     from_plain,
     to_plain,
 )
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Goal, Report, Row
 
 COST = Cost(10, 20, 40, 1.0, 2.0, 0.5)
 SCORES = Scores(0.9, 0.3, 0.1, 0.02, 0.91, 36)

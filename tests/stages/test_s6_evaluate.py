@@ -8,7 +8,7 @@ from distill_lab.measure.cost import Cost
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.settings import Evaluation, Refine
-from distill_lab.stages.handoffs import CONTROL, DISTILLED, TEACHER, Row
+from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Row
 from distill_lab.stages.s6_evaluate import judge
 
 EVALUATION = Evaluation(15, 64, 3, 0.95, 0.70, 0.40, None, Refine(0))

@@ -3,17 +3,15 @@ from __future__ import annotations
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.scores import Scores
-from distill_lab.stages.handoffs import (
+from distill_lab.stages.handoffs import Weights, from_plain, to_plain
+from distill_lab.stages.report_handoff import (
     CONTROL,
     DISTILLED,
     TEACHER,
     Report,
     Row,
     Variant,
-    Weights,
-    from_plain,
     table,
-    to_plain,
 )
 from distill_lab.stages.variant_report import int8_in_time, of_variants
 

@@ -10,11 +10,11 @@ from distill_lab.measure.budget import AUTO_PARAMETERS_FRACTION
 from distill_lab.stages.handoffs import (
     ConnectedLoss,
     KnowledgeMap,
-    Proposal,
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
 )
+from distill_lab.stages.report_handoff import Proposal
 
 CAPACITY_GAP = (
     0.95  # share of the teacher's quality on validation below which the student is called too small

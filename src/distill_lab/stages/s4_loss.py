@@ -16,12 +16,7 @@ from distill_lab.losses.pairs import PairLoss
 from distill_lab.models.reused_classifier import ReusedClassifier
 from distill_lab.report import tables
 from distill_lab.stages.context import Context
-from distill_lab.stages.handoffs import (
-    ConnectedLoss,
-    StudentDesign,
-    TeacherChoice,
-    Term,
-)
+from distill_lab.stages.handoffs import ConnectedLoss, StudentDesign, TeacherChoice, Term
 from distill_lab.training.balance import gradient_norm
 from distill_lab.training.connect import connected_objective
 

@@ -22,24 +22,26 @@ from distill_lab.report.tables import Cell
 from distill_lab.settings import Evaluation
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
-    CONTROL,
-    DISTILLED,
-    TEACHER,
     Candidate,
     ConnectedLoss,
-    Goal,
     KnowledgeMap,
-    Proposal,
-    Report,
-    Row,
     StudentDesign,
     TeacherChoice,
     TrainedStudent,
+)
+from distill_lab.stages.proposals import Evidence, propose
+from distill_lab.stages.report_handoff import (
+    CONTROL,
+    DISTILLED,
+    TEACHER,
+    Goal,
+    Proposal,
+    Report,
+    Row,
     Variant,
     compare,
     table,
 )
-from distill_lab.stages.proposals import Evidence, propose
 from distill_lab.stages.variant_report import of_variants
 from distill_lab.stages.variants import Lesson, Maker, Origin, beginnings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distill_lab.report import plots
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
-from distill_lab.stages.handoffs import DISTILLED, PYTORCH, Report, Variant, table
+from distill_lab.stages.report_handoff import DISTILLED, PYTORCH, Report, Variant, table
 
 if TYPE_CHECKING:
     from distill_lab.tracking.run import TrackedRun

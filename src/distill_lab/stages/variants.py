@@ -27,17 +27,16 @@ from distill_lab.measure.scores import score
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     HANDOFF,
-    PYTORCH,
     Candidate,
     ConnectedLoss,
     TeacherChoice,
     TrainedStudent,
-    Variant,
     Weights,
     from_plain,
     to_plain,
 )
 from distill_lab.stages.lesson import teach
+from distill_lab.stages.report_handoff import PYTORCH, Variant
 from distill_lab.training.device import numeric
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
