@@ -49,6 +49,7 @@ ONLY_IN = {
     "mlflow": {"tracking"},
     "pytorch_lightning": {"training", "data"},
     "torchvision": {"models", "data"},
+    "timm": {"models"},
     "torchao": {"compress"},
     "torch_pruning": {"compress"},
     "onnxruntime": {"compress"},

@@ -65,7 +65,7 @@ def design(**changes):
 
 
 def selection(**changes):
-    return SimpleNamespace(**{"weights": None, "pretrained": None} | changes)
+    return SimpleNamespace(**{"weights": None, "pretrained": None, "from_run": None} | changes)
 
 
 SOUND = {
@@ -113,6 +113,29 @@ def test_terms_that_read_labels_are_refused_where_few_samples_have_any(regime):
     ]
 
 
+def test_teachers_have_no_more_labels_than_there_are(regime):
+    kd = {"kd": term("kd", weight=1.0)}
+    regimes = {"regime": regime(num_labels=4), "selection.regime": regime(num_samples=4)}
+    assert problems(regimes=regimes, loss=kd, selection=selection()) == []
+    regimes["selection.regime"] = regime()
+    assert problems(regimes=regimes, loss=kd, selection=selection()) == [
+        "selection.regime.num_samples: must be <= regime.num_labels, 4, the labels there are, "
+        "got null."
+    ]
+    assert problems(regimes=regimes, loss=kd, selection=selection(from_run="run")) == []
+
+
+def test_an_own_term_is_taken_to_read_labels_unless_it_says_that_it_does_not(workdir, monkeypatch):
+    (workdir / "own_terms.py").write_text(
+        "from distill_lab.losses.kd import KD\n"
+        "class Silent(KD): ...\n"
+        "class Told(KD):\n    reads_labels = False\n"
+    )
+    monkeypatch.syspath_prepend(workdir)
+    silent, told = Component("own_terms.Silent", {}), Component("own_terms.Told", {})
+    assert (preflight._reads_labels(silent), preflight._reads_labels(told)) == (True, False)
+
+
 def test_labels_that_are_not_there_are_refused(regime):
     kd = {"kd": term("kd", weight=1.0)}
     teachers = {"selection.regime": regime(num_labels=4)}
@@ -121,6 +144,21 @@ def test_labels_that_are_not_there_are_refused(regime):
         "selection.regime.num_labels: must be null, as teachers learn of labels; set num_samples.",
         "regime.num_labels: must be <= num_samples, 4, got 9.",
     ]
+
+
+def test_published_weights_are_for_the_network_that_they_are_named_after():
+    knobs = yaml.safe_load((CONF / "data" / "image_folder.yaml").read_text())
+    data = Component(knobs.pop("_target_"), knobs | {"num_classes": 1000})
+    timm_net = "distill_lab.models.timm_model.TimmModel"
+    other = Component(timm_net, {"name": "resnet34", "patch_size": None})
+    chosen = selection(weights="timm/resnet18.a1_in1k")
+    said = "selection.weights: timm/resnet18.a1_in1k is of another network. Take "
+    said += "architecture@teacher=timm teacher.name=resnet18."
+    assert said in problems(data=data, teachers=(other,), selection=chosen)
+    chosen = selection(weights="ResNet34_Weights.IMAGENET1K_V1")
+    said = "selection.weights: ResNet34_Weights.IMAGENET1K_V1 is of another network. Take "
+    said += "architecture@teacher=one of torchvision's."
+    assert said in problems(data=data, teachers=(other,), selection=chosen)
 
 
 def test_published_weights_are_held_against_the_teacher_and_its_inputs():
@@ -133,8 +171,8 @@ def test_published_weights_are_held_against_the_teacher_and_its_inputs():
     grey = Component(images.target, knobs | {"mean": [0.5], "std": [0.5], "num_classes": 10})
     assert problems(**fits | {"data": grey}) == [
         f"selection.weights: {name} has 11,689,512 parameters for 1000 classes; the teacher on "
-        "imagenet has 11,175,370. Choose the architecture that they are named after and data of "
-        "1000 classes.",
+        "imagenet has 11,175,370. Choose the architecture and the size of inputs that they are "
+        "named after, and data of 1000 classes.",
         f"selection.weights: {name} reads inputs normalised by mean (0.485, 0.456, 0.406) and std "
         "(0.229, 0.224, 0.225); those of imagenet are (0.5,) and (0.5,). Set data.mean and "
         "data.std.",

@@ -295,7 +295,12 @@ def test_where_all_samples_have_labels_the_regime_on_labels_is_the_same():
     assert given.on_labels(40) is given
 
 
-def test_where_few_have_labels_they_are_passed_over_as_often_as_takes_the_same_steps():
-    given = Regime(**(REGIME | {"epochs": 3, "num_samples": 50, "num_labels": 20}))
-    found = given.on_labels(50)
-    assert (found.num_samples, found.num_labels, found.epochs) == (20, None, 8)  # 3 x 50 / 20 = 7.5
+@pytest.mark.parametrize(("labels", "epochs", "patience"), [(20, 21, 14), (5, 42, 28), (50, 10, 7)])
+def test_where_few_have_labels_they_are_passed_over_for_the_same_steps(labels, epochs, patience):
+    batches = {"batch_size": 16, "epochs": 6, "early_stop_epochs": 4}
+    given = Regime(**(REGIME | batches | {"num_samples": 100, "num_labels": labels}))
+    found = given.on_labels(100)  # 7 steps an epoch; of 20 labels 2, of 5 labels 1, of 50 labels 4
+    assert (found.num_samples, found.num_labels) == (labels, None)
+    assert (found.epochs, found.early_stop_epochs) == (epochs, patience)
+    steps = found.epochs * -(-labels // 16)
+    assert abs(steps - 6 * 7) <= 2  # half an epoch of theirs

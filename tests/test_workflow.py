@@ -572,3 +572,13 @@ def test_what_another_process_is_at_comes_after_what_need_not_wait_for_it(
     other.join()
     assert order == [*NAMES[:4], "5 train", "5 control", "6 evaluate"]
     assert "5 control    waits: another process is at it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "had",
+    [[[0, 1], [0, 1]], [[0, 3]], [[2, 0]], [[-1, 0]], [[0.0, 1.0]], [[0, 1, 2]]],
+    ids=["twice", "no such item", "no such row", "negative", "no whole numbers", "no pairs"],
+)
+def test_what_users_had_must_be_pairs_of_a_row_and_an_item(had):
+    assert workflow._are_pairs(torch.tensor([[0, 1], [1, 2]]), (2, 3))
+    assert not workflow._are_pairs(torch.tensor(had), (2, 3))

@@ -103,6 +103,8 @@ def fingerprints(parts: Parts, data_checksum: str) -> dict[str, Fingerprints]:
     result: dict[str, Fingerprints] = {}
     for stage in STAGES:
         reads = {key: _relevant(parts, key) for key in stage.reads if _is_read(parts, key)}
+        if stage.name == "5 train":
+            reads["regime"] = {k: v for k, v in reads["regime"].items() if k != "num_labels"}
         modules = [f"distill_lab.stages.{stage.module}", *targets(reads), *targets(config["data"])]
         base = (stage.name, reads, hardware, data_checksum, info.decisive)
         result[stage.name] = Fingerprints(

@@ -26,7 +26,7 @@ from distill_lab.measure.cost import (
     size_bytes,
 )
 from distill_lab.models.copied_layers import copied
-from distill_lab.models.published import published
+from distill_lab.models.published import TIMM, published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
 from distill_lab.own_parts import is_own, made_by_own_code
@@ -81,6 +81,7 @@ def problems(
         found += _problems_of_teachers(selection, teacher_nets, info)
     found += _problems_of_terms(loss)
     found += _problems_of_labels(regimes, loss)
+    found += _problems_of_few_labels(regimes, selection)
     if found or info is STAND_IN or not teachers or not students or design is None:
         return list(dict.fromkeys(found))
     cases = [Case(max(teacher_nets, key=count_parameters), teacher_nets, student_nets)]
@@ -149,12 +150,16 @@ def _problems_of_weights(name: str, teachers: Sequence[nn.Module], info: DataInf
         yield f"{key}: {error}"
         return
     counts = [count_parameters(net) for net in teachers]
-    if counts != [weights.num_parameters]:
+    wanted = name.removeprefix(TIMM).partition(".")[0] if name.startswith(TIMM) else None
+    if any(getattr(net, "name", None) != wanted for net in teachers):
+        right = f"timm teacher.name={wanted}" if wanted else "one of torchvision's"
+        yield f"{key}: {name} is of another network. Take architecture@teacher={right}."
+    elif counts != [weights.num_parameters]:
         given = " and ".join(f"{count:,}" for count in counts)
         yield (
             f"{key}: {name} has {weights.num_parameters:,} parameters for {weights.num_classes} "
-            f"classes; the teacher on {info.name} has {given}. Choose the architecture that they "
-            f"are named after and data of {weights.num_classes} classes."
+            f"classes; the teacher on {info.name} has {given}. Choose the architecture and the "
+            f"size of inputs that they are named after, and data of {weights.num_classes} classes."
         )
     if (info.mean, info.std) != (weights.mean, weights.std):
         yield (
@@ -270,9 +275,31 @@ def _problems_of_labels(regimes: dict[str, Regime], loss: dict[str, Component]) 
         if samples is not None and labels > samples:
             yield f"{path}.num_labels: must be <= num_samples, {samples}, got {labels}."
         for name, component in loss.items():
-            if getattr(component.imported, "reads_labels", False):
+            if _reads_labels(component):
                 why = f"where loss.{name} reads labels"
                 yield f"{path}.num_labels: must be null {why}, got {labels}."
+
+
+def _problems_of_few_labels(
+    regimes: dict[str, Regime], selection: Selection | None
+) -> Iterator[str]:
+    """Refuse teachers that are trained on more labels than there are said to be."""
+    students, teachers = regimes.get(STUDENTS), regimes.get(f"selection.{STUDENTS}")
+    trained = selection is not None and selection.from_run is None and selection.weights is None
+    if students is None or teachers is None or students.num_labels is None or not trained:
+        return
+    given = teachers.num_samples
+    if given is None or given > students.num_labels:
+        shown = "null" if given is None else given
+        most = f"regime.num_labels, {students.num_labels}"
+        yield f"selection.regime.num_samples: must be <= {most}, the labels there are, got {shown}."
+
+
+def _reads_labels(component: Component) -> bool:
+    """Tell whether a term reads labels; of own code, unless it says that it does not."""
+    term = component.imported
+    says_nothing = is_own(component) and "reads_labels" not in vars(term)
+    return says_nothing or getattr(term, "reads_labels", False)
 
 
 def _problems_of_loss(

@@ -117,13 +117,22 @@ class Regime:
     def on_labels(self, num_samples: int) -> Regime:
         """Return what trains a student without a teacher: on samples with a label alone.
 
+        It takes about as many steps, and as many without a better one before it stops.
+
         Args:
-            num_samples: that a student with a teacher is trained on, in at most as many steps.
+            num_samples: that a student with a teacher is trained on.
         """
         if self.num_labels is None:
             return self
-        epochs = ceil(self.epochs * num_samples / self.num_labels)
-        return replace(self, num_samples=self.num_labels, num_labels=None, epochs=epochs)
+        longer = ceil(num_samples / self.batch_size) / ceil(self.num_labels / self.batch_size)
+        patience = self.early_stop_epochs
+        return replace(
+            self,
+            num_samples=self.num_labels,
+            num_labels=None,
+            epochs=round(longer * self.epochs),
+            early_stop_epochs=None if patience is None else round(longer * patience),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from filelock import Timeout
+from torch import Tensor
 
-from distill_lab.contracts import Component, Parts, Splits
+from distill_lab.contracts import Arrays, Component, Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.data.subset import subset
 from distill_lab.environment import environment
@@ -132,11 +133,26 @@ def _require_samples(parts: Parts, splits: Splits) -> None:
 def _require_past(parts: Parts, splits: Splits) -> None:
     info = parts.data.info
     for name in ("validation", "test"):
-        if (getattr(splits, name).had is not None) != info.ranks_items:
+        arrays: Arrays = getattr(splits, name)
+        had, most = arrays.had, (len(arrays.targets), info.num_classes)
+        if (had is not None) != info.ranks_items:
             raise DataError(
                 f"data: {info.name}: {name} must have Arrays.had, what users had before, where "
                 f"info.ranks_items is true, and there alone; it is {str(info.ranks_items).lower()}."
             )
+        if had is not None and not _are_pairs(had, most):
+            raise DataError(
+                f"data: {info.name}: {name}: Arrays.had must be pairs (M, 2) int64 of a row, in "
+                f"[0, {most[0]}), and an item, in [0, {most[1]}), one less than in inputs; each "
+                f"once. It is {tuple(had.shape)} {str(had.dtype).removeprefix('torch.')}."
+            )
+
+
+def _are_pairs(had: Tensor, most: tuple[int, int]) -> bool:
+    if had.dtype != torch.int64 or had.ndim != 2 or had.shape[1] != 2:
+        return False
+    inside = bool((had >= 0).all() and (had < had.new_tensor(most)).all())
+    return inside and len(had.unique(dim=0)) == len(had)
 
 
 class _Flow:

@@ -81,6 +81,10 @@ def test_distillation_tokens_of_timm_are_no_patches():
     assert shapes == {taps[0]: (2, 18, 192), taps[1]: (2, 192, 4, 4)}
 
 
+def test_patches_of_a_mixer_are_a_grid_too():
+    assert on_meta("mixer_s32_224", (3, 224, 224)).token_grid == (7, 7)
+
+
 def test_layers_with_channels_last_are_no_taps():
     net = on_meta("swin_tiny_patch4_window7_224", (3, 56, 56))
     assert net.taps == ["encoder"]
@@ -99,10 +103,12 @@ def test_weights_depend_on_the_seed_alone_and_are_none_on_meta():
     [
         (("resnet1",), r"name: timm has no network 'resnet1'\. Did you mean 'resnet18'\?"),
         (("resnet18.none",), r"name: resnet18\.none cannot be made .*Invalid pretrained tag"),
-        (("resnet18", (1, 8, 8), 4), r"name: resnet18 .*patch_size=4.*take patch_size=null"),
+        (("resnet18", (1, 8, 8), 4), r"name: resnet18 .*patch_size=4.*It takes patch_size=null"),
+        (("gcvit_xxtiny", (1, 28, 28)), r"name: gcvit_xxtiny .*zero"),
+        (("mixer_s32_224", (3, 48, 48)), r"patch_size: must be a divisor of H and W, \(48, 48\)"),
         ((VIT, (1, 8, 8), 0), r"patch_size: must be >= 1 or null, got 0"),
         ((VIT, (1, 8, 8), 3), r"patch_size: must be a divisor of H and W, \(8, 8\), got 3"),
-        (("vgg11",), r"input_shape: vgg11 does not read \(1, 8, 8\)"),
+        (("vgg11",), r"name: vgg11 does not read \(1, 8, 8\)"),
         (("resnet18", (8,)), r"input_shape: must be \(C, H, W\)"),
     ],
 )

@@ -37,6 +37,11 @@ def test_they_fit_our_network_of_that_name(monkeypatch):
     torch.testing.assert_close(ours.eval()(inputs), theirs(inputs))
 
 
+def test_weights_without_one_classifier_are_none():
+    with pytest.raises(ValueError, match=r"have no classifier, or two of them"):
+        published("timm/deit_tiny_distilled_patch16_224.fb_in1k")
+
+
 def test_a_name_that_timm_does_not_have_is_told_with_the_nearest():
     with pytest.raises(ValueError, match=r"timm has no weights 'resnet18\.a1_in2k'\. Did you"):
         published("timm/resnet18.a1_in2k")

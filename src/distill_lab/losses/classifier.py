@@ -29,7 +29,7 @@ def readable(classifier: nn.Linear | None, tap: str, channels: int) -> nn.Linear
     """
     if tap.endswith(AS_MAP):
         raise ValueError(
-            f"pairs: {tap!r} are patches, and the classifier beside them reads the class token. "
+            f"pairs: {tap!r} are patches, and the classifier beside them does not read their map. "
             "Take a network that averages a map for its classifier."
         )
     if classifier is None:

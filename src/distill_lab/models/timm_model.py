@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from distill_lab.errors import nearest
 from distill_lab.models.checks import require, require_image
 
+FOREIGN = (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, LookupError)
+"""What constructors and forward passes that are not ours raise where sizes do not fit."""
+
 
 class TimmModel(nn.Module):
     """A network of timm up to its pooled feature, and a linear classifier after it.
@@ -41,6 +44,7 @@ class TimmModel(nn.Module):
     ) -> None:
         super().__init__()
         require_image(input_shape)
+        self.name = name
         self.encoder = _encoder(name, input_shape, patch_size)
         self.token_grid = _grid(self.encoder, input_shape)
         with torch.device("meta"):
@@ -67,12 +71,17 @@ def _encoder(name: str, input_shape: tuple[int, ...], patch_size: int | None) ->
         if config is not None and config.fixed_input_size:
             sizes["img_size"] = input_shape[1:]
         net: nn.Module = timm.create_model(name, num_classes=0, in_chans=input_shape[0], **sizes)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except FOREIGN as error:
+        advice = " It takes patch_size=null." if "patch_size" in str(error) else ""
         raise ValueError(
             f"name: {name} cannot be made for inputs {input_shape} with patch_size={patch_size}: "
-            f"{str(error).rstrip('.')}. Networks without patches take patch_size=null."
+            f"{_said(error)}.{advice}"
         ) from error
     return net
+
+
+def _said(error: Exception) -> str:
+    return str(error).rstrip(". ") or type(error).__name__
 
 
 def _seen(encoder: nn.Module, input_shape: tuple[int, ...], name: str) -> tuple[int, list[str]]:
@@ -92,8 +101,8 @@ def _seen(encoder: nn.Module, input_shape: tuple[int, ...], name: str) -> tuple[
     try:
         with torch.no_grad():
             pooled = encoder.eval()(torch.zeros(2, *input_shape))
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"input_shape: {name} does not read {input_shape}: {error}") from error
+    except FOREIGN as error:
+        raise ValueError(f"name: {name} does not read {input_shape}: {_said(error)}.") from error
     found = {4: 1, 3: -1}  # number of axes -> that of the channels
     kept = [
         path
@@ -109,14 +118,14 @@ def _grid(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int] |
     Raises:
         ValueError: they leave pixels out.
     """
-    from timm.layers import PatchEmbed
-
-    patches: Any = getattr(encoder, "patch_embed", None)
+    found = [getattr(encoder, where, None) for where in ("patch_embed", "stem")]
+    patches: Any = next((one for one in found if hasattr(one, "grid_size")), None)
     grid = getattr(patches, "grid_size", None)
     if not isinstance(grid, tuple):
         return None
-    if isinstance(patches, PatchEmbed):
-        covered = tuple(count * side for count, side in zip(grid, patches.patch_size, strict=True))
-        rule = f"a divisor of H and W, {tuple(input_shape[1:])}"
-        require("patch_size", patches.patch_size[0], rule, covered == tuple(input_shape[1:]))
+    steps = getattr(getattr(patches, "proj", None), "stride", None)
+    if isinstance(steps, tuple):
+        sides = tuple(input_shape[1:])
+        inside = all(n * step >= side for n, step, side in zip(grid, steps, sides, strict=True))
+        require("patch_size", steps[0], f"a divisor of H and W, {sides}", inside)
     return grid[0], grid[1]

@@ -28,6 +28,8 @@ def about(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...], int]:
         raise ValueError(f"timm has no weights {name!r}.{nearest(name, known)}")
     preset = timm.get_pretrained_cfg(name)
     assert preset is not None  # it is listed
+    if not preset.num_classes or not isinstance(preset.classifier, str):
+        raise ValueError(f"timm's weights {name!r} have no classifier, or two of them.")
     with torch.device("meta"):
         net = timm.create_model(name)
     num_parameters = sum(parameter.numel() for parameter in net.parameters())

@@ -42,7 +42,7 @@ def problems(grid: Grid, where: str) -> list[str]:
     lists |= {f"columns.{name}": across for name, across in grid.columns.items()}
     found = []
     for name, line in grid.lines.items():
-        numbers = line.get("paper", [None] * len(grid.columns)) if isinstance(line, dict) else None
+        numbers = _numbers(grid, line) if isinstance(line, dict) else None
         if not isinstance(numbers, list) or len(numbers) != len(grid.columns):
             given = len(numbers) if isinstance(numbers, list) else repr(numbers)
             found.append(
@@ -74,12 +74,17 @@ def no_lists(given: dict[str, Any], where: str) -> list[str]:
     ]
 
 
+def _numbers(grid: Grid, line: dict[str, Any]) -> Any:
+    """Return the paper's number in every column, null where it has none."""
+    return line.get("paper", [None] * len(grid.columns))
+
+
 def rows_of(grid: Grid) -> list[dict[str, Any]]:
     """Return a mapping per number, as rows are written outside of a grid."""
     rows = []
     for name, line in grid.lines.items():
         plain = {key: value for key, value in line.items() if key not in OWN}
-        numbers = line.get("paper", [None] * len(grid.columns))
+        numbers = _numbers(grid, line)
         for (column, across), number in zip(grid.columns.items(), numbers, strict=True):
             if number is None and "paper" in line:
                 continue

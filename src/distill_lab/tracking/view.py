@@ -12,6 +12,8 @@ MODE = "workflowType=machine_learning"  # else MLflow opens its pages for langua
 METRICS = (
     "val/accuracy",
     "test/accuracy",
+    "val/ndcg10",  # of items
+    "test/ndcg10",
     "test/gain_over_control",
     "test/agreement",
     "test/ece",
