@@ -367,13 +367,13 @@ def variants(*of, chains=None):
 def test_steps_that_suit_the_network_and_each_other_pass():
     chain = {
         "prune": step("prune_structured", fraction=0.5, rounds=1, epochs=0),
-        "int8": step("quantize_dynamic"),
+        "int8": step("quantize_linear", dynamic=True),
     }
     assert problems(compress=chain, variants=variants("student", "control", "teacher")) == []
 
 
 def test_a_network_that_a_step_cannot_treat_is_named_with_its_layer():
-    chain = {"int8": step("quantize_dynamic")}
+    chain = {"int8": step("quantize_linear", dynamic=True)}
     asked = {"students": (cnn(4),), "compress": chain}
     [problem] = problems(**asked, variants=variants())
     assert problem.startswith("compress.int8: of the student: treats Linear, which hold ")
@@ -383,7 +383,7 @@ def test_a_network_that_a_step_cannot_treat_is_named_with_its_layer():
 
 def test_steps_in_an_order_that_cannot_be_are_named():
     chain = {
-        "int8": step("quantize_dynamic"),
+        "int8": step("quantize_linear", dynamic=True),
         "prune": step("prune_unstructured", fraction=0.5, rounds=1, epochs=0),
     }
     [problem] = problems(compress=chain, variants=variants())

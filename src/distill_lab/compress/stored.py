@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from distill_lab.compress.export_torch import TorchGraph
 from distill_lab.compress.graph import Graph
+from distill_lab.compress.onnx_graph import OnnxGraph
 
 MASK, VALUES, SHAPE = ":mask", ":values", ":shape"
 """Ends of the names under which a tensor with many zeros is kept."""
@@ -36,6 +38,11 @@ def stored(net: nn.Module) -> Stored:
     for name, tensor in net.state_dict().items():
         state |= _plain(name, tensor)
     return Stored(save(packed(state)), "safetensors")
+
+
+def graph_of(content: bytes, suffix: str) -> Graph:
+    """Return the graph that a file holds; of the other files see `unpacked`."""
+    return (OnnxGraph if suffix == f".{OnnxGraph.suffix}" else TorchGraph)(content)
 
 
 def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
