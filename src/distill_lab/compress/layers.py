@@ -30,22 +30,26 @@ def require_reach(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     Raises:
         ValueError: less than half of the weights are in such layers; names the largest other one.
     """
-    reached = _reach(net, kinds)
-    if reached >= LEAST:
+    if reaches(net, kinds):
         return
     passed_over = (*kinds, nn.Embedding)
     others = {path: m for path, m in net.named_modules() if not isinstance(m, passed_over)}
     path, layer = max(others.items(), key=lambda item: _num_own(item[1]))
-    names = ", ".join(kind.__name__ for kind in kinds)
+    names, share = ", ".join(kind.__name__ for kind in kinds), _reach(net, kinds)
     instead = (
         "Take compress=[quantize_onnx], which treats convolutions too."
-        if _reach(net, WEIGHTED) >= LEAST
+        if reaches(net, WEIGHTED)
         else "Leave it out for this network."
     )
     raise ValueError(
-        f"treats {names}, which hold {reached:.1%} of the weights of {type(net).__name__}; the "
+        f"treats {names}, which hold {share:.1%} of the weights of {type(net).__name__}; the "
         f"largest other layer is {path!r} ({type(layer).__name__}). {instead}"
     )
+
+
+def reaches(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Tell whether such layers hold half of the weights, so that treating them is worth it."""
+    return _reach(net, kinds) >= LEAST
 
 
 def _reach(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> float:

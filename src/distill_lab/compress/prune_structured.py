@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.compress.base import Step
-from distill_lab.compress.layers import WEIGHTED, weighted_layers
+from distill_lab.compress.layers import WEIGHTED, reaches, weighted_layers
 from distill_lab.compress.ranges import require_fraction, require_rounds
 
 PRUNABLE = (*WEIGHTED, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding)
@@ -48,7 +48,7 @@ class PruneStructured(Step):
     def check(self, net: nn.Module, example: Tensor) -> None:
         """Refuse layers that mix their channels, and channels that cannot be followed."""
         for path, module in reversed(list(net.named_modules())):  # the whole network last
-            _require_prunable(path, module)
+            _require_prunable(path, module, _instead(net))
         _require_groups(net, _pruner(net, example, {}))
         _require_widths(net, 1 - self.fraction)
 
@@ -69,21 +69,28 @@ class PruneStructured(Step):
         return copy.train(net.training)
 
 
-def _require_prunable(path: str, module: nn.Module) -> None:
+def _require_prunable(path: str, module: nn.Module, instead: str) -> None:
     owns = next(module.parameters(recurse=False), None) is not None
     if owns and not isinstance(module, PRUNABLE):
         names = ", ".join(kind.__name__ for kind in PRUNABLE)
         raise ValueError(
             f"layer {path!r} is a {type(module).__name__}, which mixes its channels; only {names} "
-            "can lose some. Take compress=[prune_unstructured]."
+            f"can lose some. {instead}"
         )
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1:
         depthwise = module.groups == module.in_channels == module.out_channels
         if not depthwise:
             raise ValueError(
                 f"layer {path!r} is a convolution of {module.groups} groups, whose channels cannot "
-                "be taken out one by one. Take compress=[prune_unstructured]."
+                f"be taken out one by one. {instead}"
             )
+
+
+def _instead(net: nn.Module) -> str:
+    """Return what to do with a network that cannot lose channels."""
+    if reaches(net, WEIGHTED):
+        return "Take compress=[prune_unstructured]."
+    return "Leave it out for this network."
 
 
 def _pruner(net: nn.Module, example: Tensor, gone: dict[nn.Module, float]) -> Any:
@@ -100,12 +107,13 @@ def _pruner(net: nn.Module, example: Tensor, gone: dict[nn.Module, float]) -> An
     import torch_pruning as tp  # takes seconds
 
     logits = _classifier_of(net)
+    norms = tp.importance.GroupMagnitudeImportance(p=2)
     try:
         with torch.enable_grad():
             return tp.pruner.MetaPruner(
                 net,
                 example,
-                importance=tp.importance.GroupMagnitudeImportance(p=2),
+                importance=tp.importance.RandomImportance() if example.is_meta else norms,
                 pruning_ratio=0.0,
                 pruning_ratio_dict=gone,
                 ignored_layers=_kept(net),
@@ -113,8 +121,7 @@ def _pruner(net: nn.Module, example: Tensor, gone: dict[nn.Module, float]) -> An
     except Exception as error:  # the library's own code ran on an unknown network
         raise ValueError(
             f"the channels that reach layer {_path_of(net, logits)!r} of {type(net).__name__} "
-            f"cannot be followed back ({type(error).__name__}: {error}). "
-            "Take compress=[prune_unstructured]."
+            f"cannot be followed back ({type(error).__name__}: {error}). {_instead(net)}"
         ) from error
 
 
