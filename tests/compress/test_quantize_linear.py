@@ -8,7 +8,8 @@ from safetensors.torch import load
 from torch import nn
 
 from distill_lab.compress.quantize_linear import QuantizeLinear
-from distill_lab.compress.stored import stored
+from distill_lab.compress.resized import resized
+from distill_lab.compress.stored import stored, unpacked
 
 
 def test_weights_are_rounded_within_half_a_step_of_their_row(mlp, images):
@@ -35,6 +36,16 @@ def test_the_file_holds_a_byte_per_weight_and_a_scale_per_row(step, mlp, images)
     assert state["hidden.0.0.weight.qdata"].shape == (16, 64)
     assert state["hidden.0.0.weight.scale"].numel() == 16
     assert state["hidden.0.0.bias"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("step", [QuantizeLinear(False), QuantizeLinear(True)])
+def test_the_file_is_read_without_torchao_as_the_floats_it_stands_for(step, mlp, images):
+    int8 = step.begin(mlp, images, 0)
+    net = resized(mlp, unpacked(load(stored(int8).content)))
+    assert torch.equal(net.hidden[0][0].weight, int8.hidden[0][0].weight.dequantize())
+    if not step.dynamic:
+        with torch.no_grad():
+            torch.testing.assert_close(net(images), int8(images))
 
 
 @pytest.mark.parametrize("step", [QuantizeLinear(False), QuantizeLinear(True)])

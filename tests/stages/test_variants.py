@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from distill_lab.contracts import Component
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.scores import Scores
+from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.stages import retraining, variants
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, ConnectedLoss, TeacherChoice, TrainedStudent
@@ -273,3 +275,19 @@ def test_the_temperature_is_that_of_the_end():
     asked = ["temperature=linear", "temperature.start=8", "temperature.end=2"]
     temperature = at_the_end(build(compose(asked))).temperature.make()
     assert [temperature(progress) for progress in (0.0, 0.5, 1.0)] == [2.0, 2.0, 2.0]
+
+
+def test_a_reused_classifier_stays_the_teacher_s(monkeypatch):
+    frozen = []
+
+    def watched(context, net, *rest):
+        frozen.extend(name for name, one in net.named_parameters() if not one.requires_grad)
+        return SimpleNamespace(net=net)
+
+    monkeypatch.setattr(retraining, "teach", watched)
+    parts = build(compose(QUICK))
+    net = with_classifier_of(mlp(32), mlp(16)).make_network(parts.data.info)
+    lesson = Lesson(TeacherChoice([], 0), ConnectedLoss([], 4.0, {}))
+    context = Context(parts, None, "checksum", None, None)
+    retraining.retrain(Origin("student", None, net, lesson), net, 1, context, "", "")
+    assert frozen == ["classifier.weight", "classifier.bias"]

@@ -18,6 +18,9 @@ from distill_lab.compress.onnx_graph import OnnxGraph
 MASK, VALUES, SHAPE = ":mask", ":values", ":shape"
 """Ends of the names under which a tensor with many zeros is kept."""
 
+INT8, SCALE = ".qdata", ".scale"
+"""Ends of the names under which torchao keeps integers, and what they are multiplied by."""
+
 
 class Stored(NamedTuple):
     """The content of a file and the end of its name."""
@@ -68,7 +71,7 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that `packed` was given."""
+    """Return the tensors that `packed` was given, int8 weights as the floats they stand for."""
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.endswith(MASK):
@@ -78,7 +81,10 @@ def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             whole = torch.zeros(shape, dtype=state[plain + VALUES].dtype)
             whole[torch.from_numpy(bits).view(shape)] = state[plain + VALUES]
             result[plain] = whole
-        elif not name.endswith((VALUES, SHAPE)):
+        elif name.endswith(INT8):
+            plain = name.removesuffix(INT8)
+            result[plain] = tensor * state[plain + SCALE]
+        elif not name.endswith((VALUES, SHAPE, SCALE)):
             result[name] = tensor
     return result
 

@@ -241,10 +241,13 @@ class Report:
 
     @property
     def _of_variants(self) -> dict[str, float]:
+        """Return the numbers of each; those of the student's last under a name of their own too."""
+        named = {f"{one.of}/{'.'.join(one.steps)}": one for one in self.variants}
+        named |= dict([("last", one) for one in self.variants if one.of == DISTILLED][-1:])
         return {
-            f"compressed/{variant.of}/{'.'.join(variant.steps)}/{name}": value
-            for variant in self.variants
-            for name, value in variant.metrics.items()
+            f"compressed/{name}/{key}": value
+            for name, variant in named.items()
+            for key, value in variant.metrics.items()
         }
 
     @property
