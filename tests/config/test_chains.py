@@ -67,7 +67,7 @@ def test_an_empty_list_of_steps_may_stand_in_a_sweep():
         ),
         (
             ["compress.prune_structured.fraction=0.3"],
-            "compress.prune_structured: there is no such step in this run. To add it, set compress=[pru",
+            "there is no such step in this run. To add it, set compress=[prune_structured].",
         ),
         (
             [TWO, "compress.quantize_onnx.num_samples=9"],

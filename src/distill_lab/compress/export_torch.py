@@ -20,8 +20,8 @@ from distill_lab.compress.ranges import require_tolerance
 class ExportTorch(Step):
     """The network as torch.export sees it, saved and loaded again; int8 layers of torchao too.
 
-    The file takes normalised inputs (B, ...), B free, and needs this package nowhere; of int8 it is
-    read where torchao is imported.
+    The file takes normalised inputs (B, ...), B free. It is read without this package; with layers
+    of torchao, where that is installed.
 
     Args:
         tolerance: > 0, largest difference of a logit, as a share of the largest logit.

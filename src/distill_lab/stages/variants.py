@@ -160,10 +160,8 @@ class Maker:
         for number in range(step.rounds):
             net = step.begin(net, self._examples(step), number)
             if step.epochs:
-                several = step.rounds > 1
-                title = self._title(chain)
-                title += f", round {number + 1}/{step.rounds}" if several else ""
-                prefix = f"round_{number + 1}/" if several else ""
+                title = f"round {number + 1}/{step.rounds}"
+                prefix = f"round_{number + 1}/" if step.rounds > 1 else ""
                 hold_zeros(net)
                 net = retrain(self.origin, net.train(), step.epochs, context, title, prefix)
                 settle(net)
