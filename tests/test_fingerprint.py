@@ -14,7 +14,7 @@ from distill_lab.plan import STAGES, fingerprints
 ALL = {stage.name for stage in STAGES}
 MLPS = ["architecture@teacher=mlp_teacher", "architecture@student=mlp_student"]
 A = "import torch\nfrom probe_package import b\n\n\ndef f():\n    return 1\n"
-DYNAMIC = {"_target_": "distill_lab.compress.quantize_dynamic.QuantizeDynamic"}
+DYNAMIC = {"_target_": "distill_lab.compress.quantize_linear.QuantizeLinear", "dynamic": True}
 AFTER_DESIGN = {"4 loss", "5 control", "5 train", "6 evaluate"}
 
 

@@ -40,9 +40,9 @@ SHARED_BY_STAGES = {
     "proposals",
     "answers",
     "candidates",
-    "lesson",
+    "teach",
 }
-SHARED_BY_STAGES |= {"variants", "variant_report"}
+SHARED_BY_STAGES |= {"retraining", "variants", "variant_report"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},

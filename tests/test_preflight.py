@@ -405,23 +405,51 @@ def variants(*of, chains=None):
 def test_steps_that_suit_the_network_and_each_other_pass():
     chain = {
         "prune": step("prune_structured", fraction=0.5, rounds=1, epochs=0),
-        "int8": step("quantize_dynamic"),
+        "int8": step("quantize_linear", dynamic=True),
     }
     assert problems(compress=chain, variants=variants("student", "control", "teacher")) == []
 
 
 def test_a_network_that_a_step_cannot_treat_is_named_with_its_layer():
-    chain = {"int8": step("quantize_dynamic")}
+    chain = {"int8": step("quantize_linear", dynamic=True)}
     asked = {"students": (cnn(4),), "compress": chain}
     [problem] = problems(**asked, variants=variants())
     assert problem.startswith("compress.int8: of the student: treats Linear, which hold ")
     assert "'blocks.0.0' (Conv2d). Take compress=[quantize_onnx]" in problem
     assert problems(**asked, variants=variants("teacher")) == []
+    [problem] = problems(**asked, variants=variants("student", "teacher"))
+    assert problem.endswith(" Or leave it out: variants.of=[teacher].")
+
+
+@pytest.mark.parametrize(("epochs", "num_problems"), [(0, 0), (1, 1)])
+def test_a_loss_that_cannot_train_a_narrower_student_is_found(loss_module, epochs, num_problems):
+    class Tight(sys.modules[loss_module].Hint):
+        def connect(self, student_shapes, teacher_shapes, num_samples):
+            ours, theirs = student_shapes["hidden.0"], teacher_shapes[0]["hidden.0"]
+            if ours != theirs:
+                raise ValueError(f"widths {ours[1]} and {theirs[1]} differ.")
+
+    sys.modules[loss_module].Tight = Tight
+    args = {"weight": 1.0, "student_layer": "hidden.0", "teacher_layer": "hidden.0"}
+    asked = {"loss": {"tight": Component(f"{loss_module}.Tight", args)}, "students": (mlp(64),)}
+    asked |= {"design": design(max_parameters_fraction=None)}
+    assert problems(**asked) == []
+    prune = step("prune_structured", fraction=0.75, rounds=2 if epochs else 1, epochs=epochs)
+    found = problems(**asked, compress={"prune": prune}, variants=variants())
+    said = "compress.prune: in its training: loss.tight: widths 16 and 64 differ."
+    assert found == [said] * num_problems
+
+
+def test_a_student_with_its_teacher_s_classifier_can_be_pruned_and_trained():
+    networks = {"teachers": (cnn(6, 8),), "students": (cnn(2, 4),)}
+    prune = step("prune_structured", fraction=0.5, rounds=4, epochs=1)
+    asked = {"loss": SIMKD, "design": REUSE, "compress": {"prune": prune}}
+    assert problems(**networks, **asked, variants=variants()) == []
 
 
 def test_steps_in_an_order_that_cannot_be_are_named():
     chain = {
-        "int8": step("quantize_dynamic"),
+        "int8": step("quantize_linear", dynamic=True),
         "prune": step("prune_unstructured", fraction=0.5, rounds=1, epochs=0),
     }
     [problem] = problems(compress=chain, variants=variants())

@@ -35,6 +35,9 @@ QUICK = [
 ]
 
 
+SINK = ("log_text", "log_figure", "log_metrics", "set_tags")
+
+
 def sweep_of(store):
     records = store.client.search_runs([store.experiment_id], "tags.kind = 'sweep'")
     return records[0]
@@ -139,6 +142,26 @@ def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
     assert "best validation NDCG@10 first" in text
     assert text.index("0.2 ") < text.index("0.1 ")
     assert "Best job, by validation NDCG@10" in kept["report.html"]
+
+
+def test_a_sweep_over_steps_shows_what_they_make_of_the_student():
+    def job(number, accuracy):
+        metrics = {"val/accuracy": 0.5, "val/nll": 1.0, "test/gain_over_control": 0.1}
+        metrics |= {"compressed/last/test/accuracy": accuracy}
+        return RunSummary(f"run{number}", "", "FINISHED", {"job": str(number)}, metrics)
+
+    store = SimpleNamespace(
+        children=lambda run_id: [job(0, 0.41), job(1, 0.42)],
+        get=lambda run_id: SimpleNamespace(tags={}),
+        open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
+    )
+    sink = SimpleNamespace(id="sweep", **dict.fromkeys(SINK, lambda *given: None))
+    key, unnamed = "compress.prune_structured.fraction", {0: None, 1: None}
+    asked = [[f"{key}=0.3"], [f"{key}=0.5"]]
+    text, _ = summarise(store, sink, asked, ["a", "b"], [key], {}, unnamed)
+    assert "compressed/last/test/accuracy" in text
+    assert "0.41" in text
+    assert "0.42" in text
 
 
 def test_a_job_that_cannot_run_is_listed_and_the_others_go_on(workdir, capsys):

@@ -59,6 +59,9 @@ def checked(overrides: Sequence[str]) -> Parts:
     found = [*request.problems, *unmergeable]
     found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
     found += shallow
+    keys = {split_override(text)[0].partition(".")[0] for text in request.composable}
+    if "variants" in keys and "compress" not in keys and not config.get("compress"):
+        found.append("variants: nothing is compressed; add compress=[<step>,...], or leave it out.")
     if not found or _needs_torch(request.composable, found):
         own = [name for name in targets(config) if module_file(name) is not None]
         if own and not shallow:

@@ -99,7 +99,7 @@ def problems(
     if budget:
         found += _problems_of_budget(design, students, cases, info)
     if variants is not None:
-        found += _problems_of_compress(compress, variants, cases, info)
+        found += _problems_of_compress(compress, variants, cases, loss, info)
     return list(dict.fromkeys(found))
 
 
@@ -325,9 +325,13 @@ def _problems_of_own_rows(loss: dict[str, Component]) -> Iterator[str]:
 
 
 def _problems_of_compress(
-    compress: Mapping[str, Component], variants: Variants, cases: list[Case], info: DataInfo
+    compress: Mapping[str, Component],
+    variants: Variants,
+    cases: list[Case],
+    loss: dict[str, Component],
+    info: DataInfo,
 ) -> Iterator[str]:
-    """Hold the steps against each other and against the networks that they treat."""
+    """Hold the steps against each other, the networks that they treat and what trains these."""
     steps: dict[str, Step] = {}
     for name, component in compress.items():
         step, wrong = _made(f"compress.{name}", component)
@@ -346,10 +350,17 @@ def _problems_of_compress(
     slots = {"teacher": [net for case in cases for net in case.teachers]}
     slots["student"] = slots["control"] = [net for case in cases for net in case.students]
     for name, step in steps.items():
+        refused = {}
         for slot in variants.of:
             refusals = [_refusal(step, net, info) for net in slots[slot]]
             if all(refusals):
-                yield f"compress.{name}: of the {slot}: {refusals[0]}"
+                refused[slot] = refusals[0]
+        others = [slot for slot in variants.of if slot not in refused]
+        instead = f" Or leave it out: variants.of=[{','.join(others)}]." if others else ""
+        for slot, refusal in refused.items():
+            yield f"compress.{name}: of the {slot}: {refusal}{instead}"
+        if step.epochs and step.gives == "float" and "student" in others:
+            yield from _problems_of_training(name, step, loss, cases, info)
 
 
 def _refusal(step: Step, net: nn.Module, info: DataInfo) -> str | None:
@@ -359,6 +370,20 @@ def _refusal(step: Step, net: nn.Module, info: DataInfo) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _problems_of_training(
+    name: str, step: Step, loss: dict[str, Component], cases: list[Case], info: DataInfo
+) -> Iterator[str]:
+    """Connect the loss terms to the students as the step's last training has them."""
+    for case in cases:
+        for net in case.students:
+            try:
+                begun = step.begin(net, placeholder(net, info.input_shape, 2), step.rounds - 1)
+                with torch.device("meta"):
+                    connected_objective(loss, begun, case.teachers, info.input_shape, UNKNOWN, 0)
+            except ValueError as error:
+                yield f"compress.{name}: in its training: {error}"
 
 
 def _problems_of_budget(

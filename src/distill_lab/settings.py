@@ -281,8 +281,8 @@ class Variants:
     """Stage 6: which networks are compressed, and by which chains of steps.
 
     Every beginning of a chain is a variant too. A step with epochs trains a variant as its network
-    was trained: the student with its teachers and loss terms, the others on labels, under the
-    regime of stage 5 with `lr_fraction` of its learning rate.
+    was trained: the student with its teachers and loss terms, the others on labels, each under its
+    own regime with `lr_fraction` of the learning rate.
     """
 
     chains: list[list[str]] | None

@@ -14,6 +14,8 @@ from distill_lab.tracking.store import RunSummary, Store
 TIES_BY = "val/nll"
 GAIN = "test/gain_over_control"
 COSTS = ("cost/parameters", "cost/macs")
+COMPRESSED = "compressed/last/"
+"""Before the metrics of the last variant of the distilled student."""
 Rows = list[dict[str, Cell]]
 
 
@@ -168,6 +170,7 @@ def _row(
     metrics = record.metrics if record else {}
     row |= {key: metrics.get(key) for key in (TIES_BY, *_metrics(ACCURACY), *COSTS)}
     row |= {key: metrics[key] for key in _metrics(NDCG10) if key in metrics}
+    row |= {key: value for key, value in metrics.items() if key.startswith(COMPRESSED)}
     row["run"] = record.id if record else None
     left = record.tags.get("error", "") if record else "the job left no run"
     row["error"] = wrong.get(number, left)
@@ -184,8 +187,11 @@ def _cell(value: str) -> Cell:
 
 def _shown(rows: Rows, keys: list[str]) -> Rows:
     metrics = _metrics(_quality(rows))
+    metrics += dict.fromkeys(key for row in rows for key in row if key.startswith(COMPRESSED))
     return [
-        {"job": row["job"]} | {short_key(k): row[k] for k in keys} | {k: row[k] for k in metrics}
+        {"job": row["job"]}
+        | {short_key(k): row[k] for k in keys}
+        | {k: row.get(k) for k in metrics}
         for row in rows
     ]
 

@@ -12,9 +12,9 @@ from torch import nn
 from distill_lab.compress.export_onnx import ExportOnnx
 from distill_lab.compress.export_torch import ExportTorch
 from distill_lab.compress.fake_int8 import FakeInt8Weight
+from distill_lab.compress.quantize_linear import QuantizeLinear
 from distill_lab.compress.quantize_onnx import QuantizeOnnx
-from distill_lab.compress.quantize_weights import QuantizeWeights
-from distill_lab.compress.stored import stored
+from distill_lab.compress.stored import graph_of, stored
 
 SUFFIX = {"ONNX Runtime": "onnx", "torch.export": "pt2"}
 
@@ -40,7 +40,8 @@ def test_a_graph_answers_as_the_network_for_any_number_of_samples(step, cnn, ima
             torch.testing.assert_close(graph(images[:count]), cnn(images[:count]))
     content, suffix = stored(graph)
     assert suffix == SUFFIX[graph.runtime]
-    again = type(graph)(content)
+    again = graph_of(content, f".{suffix}")
+    assert type(again) is type(graph)
     assert torch.equal(again.eval()(images), graph(images))
 
 
@@ -52,7 +53,7 @@ def test_what_is_hooked_to_a_network_is_part_of_the_graph():
 
 
 def test_int8_layers_of_torchao_are_exported_too(mlp, images):
-    int8 = QuantizeWeights().begin(mlp, images, 0)
+    int8 = QuantizeLinear(False).begin(mlp, images, 0)
     graph = ExportTorch(1e-4).begin(int8, images, 0)
     with torch.no_grad():
         torch.testing.assert_close(graph(images), int8(images))
@@ -62,6 +63,20 @@ def test_int8_layers_of_torchao_are_exported_too(mlp, images):
 def test_a_layer_that_no_graph_can_hold_is_named(step):
     net = nn.Sequential(nn.Linear(4, 4), Undecided(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match=r"Sequential cannot be exported; layer '1' was reached"):
+        step.begin(net, torch.randn(4, 4), 0)
+
+
+class Values(nn.Module):
+    """An operator that torch.export holds and ONNX does not."""
+
+    def forward(self, inputs):
+        return torch.linalg.svdvals(inputs.view(-1, 2, 2))
+
+
+@pytest.mark.parametrize("step", [ExportOnnx(1e-4), QuantizeOnnx(8)])
+def test_an_operator_that_onnx_lacks_is_named_with_its_layer(step):
+    net = nn.Sequential(nn.Linear(4, 4), Values(), nn.Linear(2, 2)).eval()
+    with pytest.raises(ValueError, match=r"Sequential cannot be held by ONNX; layer '1' was reach"):
         step.begin(net, torch.randn(4, 4), 0)
 
 
@@ -104,6 +119,6 @@ def test_no_tolerance_is_refused(make):
         make(0.0)
 
 
-def test_no_samples_are_refused():
-    with pytest.raises(ValueError, match=r"^num_samples: must be >= 1, got 0"):
-        QuantizeOnnx(0)
+def test_a_single_sample_is_refused():
+    with pytest.raises(ValueError, match=r"^num_samples: must be >= 2, got 1"):
+        QuantizeOnnx(1)

@@ -21,6 +21,11 @@ def test_less_is_refused_by_the_largest_layer_that_is_left_out():
         require_reach(net, (nn.Linear,))
 
 
+def test_an_embedding_is_looked_up_and_counts_for_nothing():
+    net = nn.ModuleDict({"embedding": nn.Embedding(1000, 4), "classifier": nn.Linear(4, 2)})
+    require_reach(net, (nn.Linear,))
+
+
 def test_no_other_step_is_advised_where_none_reaches_more():
     net = nn.ModuleDict({"recurrent": nn.GRU(4, 4), "classifier": nn.Linear(4, 2)})
     with pytest.raises(ValueError, match=r"'recurrent' \(GRU\)\. Leave it out for this network\."):

@@ -7,10 +7,10 @@ from distill_lab.compress.export_torch import ExportTorch
 from distill_lab.compress.order import check_order
 from distill_lab.compress.prune_structured import PruneStructured
 from distill_lab.compress.quantize_aware import QuantizeAware
-from distill_lab.compress.quantize_dynamic import QuantizeDynamic
+from distill_lab.compress.quantize_linear import QuantizeLinear
 from distill_lab.compress.quantize_onnx import QuantizeOnnx
 
-PRUNE, DYNAMIC, AWARE = PruneStructured(0.5, 1, 0), QuantizeDynamic(), QuantizeAware(1)
+PRUNE, DYNAMIC, AWARE = PruneStructured(0.5, 1, 0), QuantizeLinear(True), QuantizeAware(1)
 ONNX, INT8, TORCH = ExportOnnx(1e-4), QuantizeOnnx(8), ExportTorch(1e-4)
 
 

@@ -37,14 +37,36 @@ def test_shortcuts_lose_the_channels_of_what_they_are_added_to():
     assert count(pruned) == count(CifarResNet(input_shape=(3, 8, 8), num_classes=4, **narrow))
 
 
-def test_two_rounds_leave_about_what_one_leaves():
-    net = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 3)).eval()
-    step = PruneStructured(0.75, 2, 1)
-    widths = []
-    for number in range(2):
-        net = step.begin(net, torch.randn(2, 5), number)
-        widths.append(net[0].out_features)
-    assert widths == [32, 16]
+@pytest.mark.parametrize(
+    ("width", "widths"),  # width * 0.5 ** (round / 4), to the nearest
+    [(4, [3, 3, 2, 2]), (8, [7, 6, 5, 4]), (16, [13, 11, 10, 8]), (64, [54, 45, 38, 32])],
+)
+def test_four_rounds_leave_what_one_leaves(width, widths):
+    net = nn.Sequential(nn.Linear(5, width), nn.ReLU(), nn.Linear(width, 3)).eval()
+    step, inputs, found = PruneStructured(0.5, 4, 1), torch.randn(2, 5), []
+    [once] = [HALF.begin(net, inputs, 0)[0].out_features]
+    for number in range(4):
+        net = step.begin(net, inputs, number)
+        found.append(net[0].out_features)
+    assert (found, once) == (widths, widths[-1])
+    again = HALF.begin(net, inputs, 0)  # of another chain's beginning, not of its first network
+    assert again[0].out_features == width // 4
+
+
+def test_what_a_projector_ends_in_stays_as_wide_as_the_teacher_s_features():
+    class Reusing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(5, 8)
+            self.projector = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 6))
+            self.classifier = nn.Linear(6, 3)
+
+        def forward(self, inputs):
+            return self.classifier(self.projector(self.encoder(inputs)))
+
+    net = HALF.begin(Reusing().eval(), torch.randn(2, 5), 0)
+    assert [len(net.encoder.weight), len(net.projector[0].weight)] == [4, 2]
+    assert net.projector[2].weight.shape == (6, 2)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +103,17 @@ def test_channels_that_are_shuffled_are_found_on_the_meta_device():
         HALF.check(net, inputs)
 
 
-def test_a_network_without_a_channel_to_spare_is_refused():
-    net = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 2))
-    with pytest.raises(ValueError, match=r"^no layer of Sequential has a channel to spare; .*'0'"):
-        HALF.begin(net, torch.zeros(1, 4), 0)
+def test_a_layer_that_would_lose_all_its_channels_is_named_with_what_it_can_lose():
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.ReLU(), nn.Linear(2, 2))
+    reason = r"^layer '2', which has 2, would lose all its channels\. Take .* at most 0\.74\.$"
+    with pytest.raises(ValueError, match=reason):
+        PruneStructured(0.75, 1, 0).check(net, torch.zeros(1, 4))
+    pruned = PruneStructured(0.74, 1, 0).begin(net, torch.zeros(1, 4), 0)
+    assert [pruned[0].out_features, pruned[2].out_features] == [2, 1]
+
+
+def test_a_fraction_that_takes_no_channel_is_refused():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    reason = r"^no layer of Sequential loses a channel; the widest, '0', has 3\. .* above 0\.17\."
+    with pytest.raises(ValueError, match=reason):
+        PruneStructured(0.05, 1, 0).check(net, torch.zeros(1, 4))

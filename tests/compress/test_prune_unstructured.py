@@ -38,6 +38,12 @@ def test_ties_do_not_change_how_many_are_left():
     assert int((pruned[0].weight == 0).sum()) == 4
 
 
+def test_a_weight_has_to_be_left():
+    reason = r"^the layers of Sequential have 4 weights and would lose all of them\. .* 1 - 1/4\."
+    with pytest.raises(ValueError, match=reason):
+        PruneUnstructured(0.9, 1, 0).check(net_of([1.0] * 4), torch.zeros(1, 4))
+
+
 @pytest.mark.parametrize(
     ("numbers", "reason"),
     [

@@ -11,8 +11,8 @@ from distill_lab.contracts import DataInfo
 from distill_lab.measure.cost import (
     count_macs,
     count_parameters,
+    latencies_on,
     latency,
-    latency_on,
     measure_cost,
     peak_memory_mib,
     size_bytes,
@@ -133,13 +133,16 @@ def test_latency_is_positive_and_ordered():
     assert 0 < median <= p90
 
 
-def test_latency_on_given_inputs_is_of_those():
-    seen = []
-    net = nn.Identity()
-    net.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
-    median, p90 = latency_on(net, torch.zeros(1, 7), repeats=3)
-    assert 0 < median <= p90
-    assert set(seen) == {(1, 7)}
+def test_latencies_on_given_inputs_are_of_those_and_taken_in_turns():
+    asked = []
+    nets = [nn.Identity(), nn.Identity()]
+    for number, net in enumerate(nets):
+        net.register_forward_pre_hook(
+            lambda module, given, number=number: asked.append((number, tuple(given[0].shape)))
+        )
+    found = latencies_on(nets, torch.zeros(1, 7), repeats=3)
+    assert all(0 < median <= p90 for median, p90 in found)
+    assert asked[-6:] == [(0, (1, 7)), (1, (1, 7))] * 3
 
 
 def test_latency_of_one_pass_has_one_value():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +17,12 @@ from distill_lab.contracts import Component
 from distill_lab.errors import RunError
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.scores import Scores
-from distill_lab.stages import variants
+from distill_lab.models.reused_classifier import with_classifier_of
+from distill_lab.stages import retraining, variants
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import Candidate, ConnectedLoss, TeacherChoice, TrainedStudent
-from distill_lab.stages.variants import Lesson, Maker, Origin, at_the_end, beginnings
+from distill_lab.stages.retraining import Lesson, Origin, at_the_end
+from distill_lab.stages.variants import Maker, beginnings
 from distill_lab.tracking.store import Store
 
 QUICK = ["data=fake", "regime.epochs=2", "hardware.threads=1", "evaluation.latency_repeats=3"]
@@ -58,23 +61,33 @@ def made(store, home):
     """
     kept, seed = {}, next(home[1])
 
-    def go(*overrides, is_distilled=True):
+    def go(*overrides, of="student", teacher_seed=0, taught_by=32):
         parts = build(compose([*QUICK, f"seed={seed}", *overrides]))
         with store.start("6 evaluate", {}) as run:
             context = Context(parts, parts.data.load(), "checksum", run, store)
-            for name, width in (("teacher", 32), ("student", 16)):
-                if name not in kept:
-                    kept[name] = context.save_weights(context.new_network(mlp(width), 0), name)
-            student = TrainedStudent("MLP", mlp(16), kept["student"], SCORES, 2, 2, 1.0)
-            teacher = Candidate("MLP", mlp(32), 0, kept["teacher"], SCORES, COST, 0.5)
+            for width in (taught_by, 16):
+                if width not in kept:
+                    net = context.new_network(mlp(width), 0)
+                    kept[width] = context.save_weights(net, f"of_{width}")
+            student = TrainedStudent("MLP", mlp(16), kept[16], SCORES, 2, 2, 1.0)
+            teacher = Candidate(
+                "MLP", mlp(taught_by), teacher_seed, kept[taught_by], SCORES, COST, 0.5
+            )
             lesson = Lesson(TeacherChoice([teacher], 1), ConnectedLoss([], 4.0, {}))
-            origin = Origin("student", student, context.trained_network(student), is_distilled)
+            trained = teacher if of == "teacher" else student
+            net = context.trained_network(trained)
+            origin = Origin(of, trained, net, lesson if of == "student" else None)
             said = context.predict(context.trained_network(teacher), context.splits.test)
-            maker = Maker(context, origin, lesson, said)
+            maker = Maker(context, origin, said)
             found = [maker.obtain(chain) for chain in beginnings(parts)]
         return found, [record.name for record in store.children(run.id)]
 
     return go
+
+
+def timeless(variant):
+    """A variant but for what is timed anew."""
+    return replace(variant, latency_ms=0.0, float_latency_ms=None)
 
 
 def test_every_beginning_of_a_chain_is_made_once():
@@ -103,17 +116,17 @@ def test_each_is_a_run_with_its_file_and_is_not_made_again(made, store):
     assert variant.file_bytes < 4 * num_weights / 2
     assert variant.macs == num_weights
     again, runs = made("compress=[prune_unstructured]", "compress.prune_unstructured.fraction=0.75")
-    assert (again, runs) == (first, [])
+    assert ([timeless(one) for one in again], runs) == ([timeless(one) for one in first], [])
 
 
 def test_a_longer_chain_goes_on_from_the_trained_beginning_that_is_there(made, monkeypatch):
     [pruned, _], runs = made(*ITERATIVE)
     assert len(runs) == 2
-    monkeypatch.setattr(variants, "teach", None)  # nothing is trained again
+    monkeypatch.setattr(variants, "retrain", None)  # nothing is trained again
     chain = "compress=[prune_unstructured_iterative,export_torch]"
     [again, exported], runs = made(chain, *SMALLER)
     assert runs == ["student + prune_unstructured_iterative + export_torch"]
-    assert again == pruned
+    assert timeless(again) == timeless(pruned)
     assert exported.scores.accuracy == pruned.scores.accuracy
     assert exported.difference < 1e-6
     assert exported.runtime == "torch.export"
@@ -134,20 +147,72 @@ def test_what_changes_a_training_makes_a_trained_variant_again_and_leaves_others
     assert made("compress=[prune_structured]", "loss.kd.weight=0.5")[1] == []
 
 
+def test_labels_alone_do_not_train_again_where_a_teacher_s_lesson_changes(made):
+    made(*ITERATIVE, of="control")
+    lesson = ("loss.kd.weight=0.5", "temperature.value=2", "regime.epochs=3")
+    assert made(*ITERATIVE, *lesson, of="control", taught_by=24)[1] == []
+    assert made(*ITERATIVE, "regime.lr=0.03", of="control")[1] != []
+
+
+def test_what_is_reused_is_held_against_the_teacher_of_now(made):
+    [before], _ = made("compress=[quantize_weights]", of="control")
+    [after], runs = made("compress=[quantize_weights]", of="control", taught_by=24)
+    assert runs == []
+    assert after.file == before.file
+    assert (after.agreement, after.kl_to_teacher) != (before.agreement, before.kl_to_teacher)
+    [binned], _ = made("compress=[quantize_weights]", "evaluation.num_bins=2", of="control")
+    assert binned.scores.ece != after.scores.ece
+
+
+def test_samples_that_ranges_are_measured_on_are_those_that_the_network_saw(made):
+    [all_seen], _ = made("compress=[quantize_onnx]")
+    [few_seen], runs = made("compress=[quantize_onnx]", "regime.num_samples=20")
+    assert runs == ["student + quantize_onnx"]
+    assert few_seen.file.sha256 != all_seen.file.sha256
+
+
+def test_int8_is_timed_beside_float_of_the_same_runtime(made):
+    chain = "compress=[quantize_dynamic,export_torch,quantize_onnx]"
+    chains = "variants.chains=[[quantize_dynamic,export_torch],[quantize_onnx]]"
+    found, _ = made(chain, chains)
+    assert [one.runtime for one in found] == ["PyTorch", "torch.export", "ONNX Runtime"]
+    assert all(one.is_int8 and one.float_latency_ms > 0 for one in found)
+    again, runs = made(chain, chains)
+    assert ([timeless(one) for one in again], runs) == ([timeless(one) for one in found], [])
+
+
+def test_a_teacher_is_trained_as_it_was(made, monkeypatch):
+    asked = []
+    original = Context.fit
+
+    def watched(context, trainee, seed, *rest):
+        asked.append((trainee.regime.lr, trainee.regime.epochs, trainee.label_smoothing, seed))
+        return original(context, trainee, seed, *rest)
+
+    monkeypatch.setattr(Context, "fit", watched)
+    own = ("selection.regime.lr=0.04", "selection.label_smoothing=0.2", "regime.lr=0.01")
+    made(*ITERATIVE, *own, of="teacher", teacher_seed=7)
+    assert asked == [(pytest.approx(0.004), 1, 0.2, 7)] * 2
+    assert made(*ITERATIVE, *own, "regime.lr=0.02", of="teacher", teacher_seed=7)[1] == []
+    assert made(*ITERATIVE, *own, of="teacher", teacher_seed=8)[1] != []
+    smoother = ("selection.label_smoothing=0.1", "selection.regime.lr=0.04")
+    assert made(*ITERATIVE, *smoother, of="teacher", teacher_seed=7)[1] != []
+
+
 def test_the_distilled_are_trained_by_their_teacher_and_others_on_labels(made, store, monkeypatch):
     asked = []
-    original = variants.teach
+    original = retraining.teach
 
     def watched(context, net, teacher, teachers, loss, *rest):
         asked.append((context.parts.regime.epochs, context.parts.regime.lr, len(teachers)))
         return original(context, net, teacher, teachers, loss, *rest)
 
-    monkeypatch.setattr(variants, "teach", watched)
+    monkeypatch.setattr(retraining, "teach", watched)
     [distilled, _], _ = made(*ITERATIVE, "regime.lr=0.02")
     assert asked == [(1, pytest.approx(0.002), 1)] * 2
     metrics = store.client.get_run(distilled.file.run_id).data.metrics
     assert "round_2/train/loss/kd" in metrics
-    [on_labels, _], _ = made(*ITERATIVE, "regime.lr=0.02", is_distilled=False)
+    [on_labels, _], _ = made(*ITERATIVE, "regime.lr=0.02", of="control")
     assert len(asked) == 2
     metrics = store.client.get_run(on_labels.file.run_id).data.metrics
     assert "round_2/train/loss/ce" in metrics
@@ -190,10 +255,39 @@ def test_a_network_that_cannot_be_treated_ends_the_run_with_its_step(made, monke
 def test_terms_count_as_they_do_when_the_training_of_stage_5_ends():
     schedules = "{ce: {linear: [1, 0.5]}, kd: {stop: 5}}"
     parts = build(compose(["regime.epochs=10", f"weighting.schedules={schedules}"]))
-    ended = at_the_end(parts)
+    ended = at_the_end(parts).loss
     assert list(ended) == ["ce"]
     assert ended["ce"].args["weight"] == pytest.approx(0.5 * parts.loss["ce"].args["weight"])
     plain = build(compose(["weighting.schedules={kd: {warmup: 50}}", "regime.epochs=100"]))
-    assert at_the_end(plain) == {
+    assert at_the_end(plain).loss == {
         name: replace(term, args={**term.args}) for name, term in plain.loss.items()
     }
+
+
+def test_a_term_that_stops_with_the_training_is_still_there():
+    asked = ["regime.epochs=10", "weighting.schedules={kd: {stop: 10}}"]
+    kept = at_the_end(build(compose(asked)))
+    assert list(kept.loss) == ["ce", "kd"]
+    assert kept.weighting.schedules == {}
+
+
+def test_the_temperature_is_that_of_the_end():
+    asked = ["temperature=linear", "temperature.start=8", "temperature.end=2"]
+    temperature = at_the_end(build(compose(asked))).temperature.make()
+    assert [temperature(progress) for progress in (0.0, 0.5, 1.0)] == [2.0, 2.0, 2.0]
+
+
+def test_a_reused_classifier_stays_the_teacher_s(monkeypatch):
+    frozen = []
+
+    def watched(context, net, *rest):
+        frozen.extend(name for name, one in net.named_parameters() if not one.requires_grad)
+        return SimpleNamespace(net=net)
+
+    monkeypatch.setattr(retraining, "teach", watched)
+    parts = build(compose(QUICK))
+    net = with_classifier_of(mlp(32), mlp(16)).make_network(parts.data.info)
+    lesson = Lesson(TeacherChoice([], 0), ConnectedLoss([], 4.0, {}))
+    context = Context(parts, None, "checksum", None, None)
+    retraining.retrain(Origin("student", None, net, lesson), net, 1, context, "", "")
+    assert frozen == ["classifier.weight", "classifier.bias"]

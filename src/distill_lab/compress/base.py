@@ -22,17 +22,16 @@ class Step(ABC):
     Attributes:
         takes: kinds of networks that it can be given.
         gives: kind of what it makes.
-        exact: what it makes has to answer as the network before it, within `tolerance`.
         makes_int8: whether weights are int8 from then on.
         rounds: how often it begins, each time on what the round before left.
         epochs: of the training after each begin; 0 for none.
-        tolerance: largest difference of a logit, as a share of the largest logit.
+        tolerance: > 0 where what it makes has to answer as the network before it: the largest
+            difference of a logit, as a share of the largest logit.
         num_examples: of the training split, at most, that it looks at.
     """
 
     takes: ClassVar[tuple[Kind, ...]] = ("float",)
     gives: ClassVar[Kind] = "float"
-    exact: ClassVar[bool] = False
     makes_int8: ClassVar[bool] = False
     rounds: int = 1
     epochs: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distill_lab.compress.base import Step
-from distill_lab.compress.onnx_graph import OnnxGraph, onnx_content
+from distill_lab.compress.onnx_graph import OnnxGraph
 from distill_lab.compress.ranges import require_tolerance
 
 
@@ -22,7 +22,6 @@ class ExportOnnx(Step):
     """
 
     gives = "graph"
-    exact = True
 
     def __init__(self, tolerance: float) -> None:
         require_tolerance(tolerance)
@@ -33,4 +32,4 @@ class ExportOnnx(Step):
 
     def begin(self, net: nn.Module, examples: Tensor, number: int) -> nn.Module:
         """Return the network as ONNX Runtime runs it."""
-        return OnnxGraph(onnx_content(net, examples))
+        return OnnxGraph.of(net, examples)

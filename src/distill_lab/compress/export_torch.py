@@ -20,7 +20,8 @@ from distill_lab.compress.ranges import require_tolerance
 class ExportTorch(Step):
     """The network as torch.export sees it, saved and loaded again; int8 layers of torchao too.
 
-    The file takes normalised inputs (B, ...), B free, and needs neither this package nor pickle.
+    The file takes normalised inputs (B, ...), B free. It is read without this package; with layers
+    of torchao, where that is installed.
 
     Args:
         tolerance: > 0, largest difference of a logit, as a share of the largest logit.
@@ -31,7 +32,6 @@ class ExportTorch(Step):
 
     takes = ("float", "int8")
     gives = "graph"
-    exact = True
 
     def __init__(self, tolerance: float) -> None:
         require_tolerance(tolerance)
@@ -42,9 +42,7 @@ class ExportTorch(Step):
 
     def begin(self, net: nn.Module, examples: Tensor, number: int) -> nn.Module:
         """Return the exported network, read back from its file."""
-        file = io.BytesIO()
-        torch.export.save(exported(net, examples), file)
-        return TorchGraph(file.getvalue())
+        return TorchGraph.of(net, examples)
 
 
 class TorchGraph(Graph):
@@ -62,6 +60,13 @@ class TorchGraph(Graph):
         self.content = content
         program = torch.export.load(io.BytesIO(content)).module()
         self._program = (program,)  # in a tuple: a module inside would refuse to change its mode
+
+    @classmethod
+    def of(cls, net: nn.Module, examples: Tensor) -> TorchGraph:
+        """Return the exported network, read back from its file."""
+        file = io.BytesIO()
+        torch.export.save(exported(net, examples), file)
+        return cls(file.getvalue())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K) of normalised inputs (B, ...)."""

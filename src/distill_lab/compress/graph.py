@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Graph(nn.Module, ABC):
@@ -20,3 +20,16 @@ class Graph(nn.Module, ABC):
     runtime: ClassVar[str]
     suffix: ClassVar[str]
     content: bytes
+
+    @classmethod
+    @abstractmethod
+    def of(cls, net: nn.Module, examples: Tensor) -> Self:
+        """Export a network in float.
+
+        Args:
+            net: maps (B, ...) to (B, K); it is left as it is.
+            examples: (N, ...) inputs, N >= 2.
+
+        Raises:
+            ValueError: it cannot be exported; names the layer.
+        """

@@ -21,6 +21,8 @@ def weighted_layers(net: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d
 def require_reach(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     """Refuse a network most of whose weights lie in layers that a method does not treat.
 
+    Embeddings do not count: no pass multiplies by them.
+
     Args:
         net: any network.
         kinds: the layers that are treated.
@@ -28,27 +30,33 @@ def require_reach(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     Raises:
         ValueError: less than half of the weights are in such layers; names the largest other one.
     """
-    reached = _reach(net, kinds)
-    if reached >= LEAST:
+    if reaches(net, kinds):
         return
-    others = {path: m for path, m in net.named_modules() if not isinstance(m, kinds)}
+    passed_over = (*kinds, nn.Embedding)
+    others = {path: m for path, m in net.named_modules() if not isinstance(m, passed_over)}
     path, layer = max(others.items(), key=lambda item: _num_own(item[1]))
-    names = ", ".join(kind.__name__ for kind in kinds)
+    names, share = ", ".join(kind.__name__ for kind in kinds), _reach(net, kinds)
     instead = (
         "Take compress=[quantize_onnx], which treats convolutions too."
-        if _reach(net, WEIGHTED) >= LEAST
+        if reaches(net, WEIGHTED)
         else "Leave it out for this network."
     )
     raise ValueError(
-        f"treats {names}, which hold {reached:.1%} of the weights of {type(net).__name__}; the "
+        f"treats {names}, which hold {share:.1%} of the weights of {type(net).__name__}; the "
         f"largest other layer is {path!r} ({type(layer).__name__}). {instead}"
     )
 
 
+def reaches(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Tell whether such layers hold half of the weights, so that treating them is worth it."""
+    return _reach(net, kinds) >= LEAST
+
+
 def _reach(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> float:
-    """Return the share of the weights that such layers hold."""
-    reached = sum(_num_own(m) for m in net.modules() if isinstance(m, kinds))
-    return reached / max(sum(map(_num_own, net.modules())), 1)
+    """Return the share of the weights that such layers hold; embeddings, looked up, aside."""
+    multiplied = [module for module in net.modules() if not isinstance(module, nn.Embedding)]
+    reached = sum(_num_own(m) for m in multiplied if isinstance(m, kinds))
+    return reached / max(sum(map(_num_own, multiplied)), 1)
 
 
 def _num_own(module: nn.Module) -> int:

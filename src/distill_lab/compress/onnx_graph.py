@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from distill_lab.compress.export_torch import exported
 from distill_lab.compress.graph import Graph
@@ -35,6 +39,13 @@ class OnnxGraph(Graph):
             content, options, providers=["CPUExecutionProvider"]
         )
 
+    @classmethod
+    def of(cls, net: nn.Module, examples: Tensor) -> OnnxGraph:
+        """Return the network in float32 as ONNX Runtime runs it."""
+        content = onnx_content(net, examples)
+        with expressible(net):
+            return cls(content)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K) of normalised inputs (B, ...) on the CPU."""
         (logits,) = self._session.run([OUTPUT], {INPUT: inputs.numpy()})
@@ -52,7 +63,7 @@ def onnx_content(net: nn.Module, examples: Tensor) -> bytes:
         ValueError: it cannot be exported; names the layer that was reached.
     """
     graph = exported(net, examples)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), expressible(net, graph):
         warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
         program = torch.onnx.export(
             graph, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
@@ -63,3 +74,27 @@ def onnx_content(net: nn.Module, examples: Tensor) -> bytes:
         node.ClearField("metadata_props")
     content: bytes = model.SerializeToString()
     return content
+
+
+@contextmanager
+def expressible(net: nn.Module, graph: ExportedProgram | None = None) -> Iterator[None]:
+    """Let what ONNX or its runtime has no operator for be told as a fault of the network."""
+    try:
+        yield
+    except Exception as error:  # the libraries' own code ran on an unknown network
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{type(net).__name__} cannot be held by ONNX{_layer_of(reason, graph)}: "
+            f"{type(error).__name__}: {reason} Take compress=[export_torch]."
+        ) from error
+
+
+def _layer_of(reason: str, graph: ExportedProgram | None) -> str:
+    """Return the layer of the operator that the exporter speaks of; "" where it is not known."""
+    named = re.search(r"node %(\w+)", reason)
+    nodes = graph.run_decompositions().graph.nodes if named and graph is not None else ()
+    for node in nodes:
+        if named and node.name == named[1] and node.meta.get("nn_module_stack"):
+            path, _ = list(node.meta["nn_module_stack"].values())[-1]
+            return f"; layer {path.removeprefix('net.')!r} was reached"
+    return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -9,19 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.compress.base import Step
-from distill_lab.compress.layers import WEIGHTED, weighted_layers
+from distill_lab.compress.layers import WEIGHTED, reaches, weighted_layers
 from distill_lab.compress.ranges import require_fraction, require_rounds
 
 PRUNABLE = (*WEIGHTED, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding)
-"""Layers with weights that lose a channel without changing what the others say."""
+"""Layers with weights that may be in the network; embeddings lose no channel."""
+BEFORE = "width_before_pruning"
+"""Attribute of a layer: its channels before the first round."""
 
 
 class PruneStructured(Step):
     """Channels whose weights have the smallest L2 norm are taken out, in every layer that many.
 
-    Channels that have to go together, as those that a shortcut adds, do; the logits stay. What is
+    Channels that have to go together, as those that a shortcut adds, do. What is
     left is an ordinary, narrower network, with fewer parameters and MACs. In several rounds the
-    width shrinks by the same factor in each, rounded to whole channels.
+    width shrinks by the same factor in each; what is left of it is rounded to whole channels. The
+    logits stay, and so does what a projector ends in, which is as wide as the teacher's features.
     Source: DepGraph, Fang et al. 2023, arXiv:2301.12900, by torch-pruning.
 
     Args:
@@ -34,7 +39,7 @@ class PruneStructured(Step):
     """
 
     def __init__(self, fraction: float, rounds: int, epochs: int) -> None:
-        require_fraction("fraction", fraction)
+        require_fraction(fraction)
         require_rounds(rounds, epochs)
         self.fraction = fraction
         self.rounds = rounds
@@ -43,40 +48,58 @@ class PruneStructured(Step):
     def check(self, net: nn.Module, example: Tensor) -> None:
         """Refuse layers that mix their channels, and channels that cannot be followed."""
         for path, module in reversed(list(net.named_modules())):  # the whole network last
-            _require_prunable(path, module)
-        _require_groups(net, _pruner(net, example, self.fraction))
+            _require_prunable(path, module, _instead(net))
+        _require_groups(net, _pruner(net, example, {}))
+        _require_widths(net, 1 - self.fraction)
 
     def begin(self, net: nn.Module, examples: Tensor, number: int) -> nn.Module:
         """Return a copy with fewer channels."""
-        self.check(net, examples[:1])
         copy = deepcopy(net)
-        training = copy.training
-        gone = 1 - (1 - self.fraction) ** (1 / self.rounds)
+        if number == 0:
+            for _, layer in _narrowed(copy):
+                setattr(layer, BEFORE, len(layer.weight))
+        self.check(copy, examples[:1])
+        left = (1 - self.fraction) ** ((number + 1) / self.rounds)
+        gone: dict[nn.Module, float] = {}
+        for _, layer in _narrowed(copy):
+            kept = round(left * _width(layer))
+            gone[layer] = 1 - (kept + 0.5) / len(layer.weight)  # the library rounds down
         with torch.enable_grad():
             _pruner(copy.eval(), examples[:1], gone).step()
-        _require_narrower(net, copy)
-        return copy.train(training)
+        return copy.train(net.training)
 
 
-def _require_prunable(path: str, module: nn.Module) -> None:
+def _require_prunable(path: str, module: nn.Module, instead: str) -> None:
     owns = next(module.parameters(recurse=False), None) is not None
     if owns and not isinstance(module, PRUNABLE):
         names = ", ".join(kind.__name__ for kind in PRUNABLE)
         raise ValueError(
             f"layer {path!r} is a {type(module).__name__}, which mixes its channels; only {names} "
-            "can lose some. Take compress=[prune_unstructured]."
+            f"can lose some. {instead}"
         )
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1:
         depthwise = module.groups == module.in_channels == module.out_channels
         if not depthwise:
             raise ValueError(
                 f"layer {path!r} is a convolution of {module.groups} groups, whose channels cannot "
-                "be taken out one by one. Take compress=[prune_unstructured]."
+                f"be taken out one by one. {instead}"
             )
 
 
-def _pruner(net: nn.Module, example: Tensor, fraction: float) -> Any:
+def _instead(net: nn.Module) -> str:
+    """Return what to do with a network that cannot lose channels."""
+    if reaches(net, WEIGHTED):
+        return "Take compress=[prune_unstructured]."
+    return "Leave it out for this network."
+
+
+def _pruner(net: nn.Module, example: Tensor, gone: dict[nn.Module, float]) -> Any:
     """Return what follows the channels through a network.
+
+    Args:
+        net: it is narrowed in place by `step` of what is returned.
+        example: (B, ...) inputs.
+        gone: share of the channels of a layer.
 
     Raises:
         ValueError: they cannot be followed.
@@ -84,20 +107,21 @@ def _pruner(net: nn.Module, example: Tensor, fraction: float) -> Any:
     import torch_pruning as tp  # takes seconds
 
     logits = _classifier_of(net)
+    norms = tp.importance.GroupMagnitudeImportance(p=2)
     try:
         with torch.enable_grad():
             return tp.pruner.MetaPruner(
                 net,
                 example,
-                importance=tp.importance.GroupMagnitudeImportance(p=2),
-                pruning_ratio=fraction,
-                ignored_layers=[logits],
+                importance=tp.importance.RandomImportance() if example.is_meta else norms,
+                pruning_ratio=0.0,
+                pruning_ratio_dict=gone,
+                ignored_layers=_kept(net),
             )
     except Exception as error:  # the library's own code ran on an unknown network
         raise ValueError(
             f"the channels that reach layer {_path_of(net, logits)!r} of {type(net).__name__} "
-            f"cannot be followed back ({type(error).__name__}: {error}). "
-            "Take compress=[prune_unstructured]."
+            f"cannot be followed back ({type(error).__name__}: {error}). {_instead(net)}"
         ) from error
 
 
@@ -123,11 +147,38 @@ def _require_groups(net: nn.Module, pruner: Any) -> None:
         )
 
 
-def _require_narrower(before: nn.Module, after: nn.Module) -> None:
-    counts = [sum(p.numel() for p in net.parameters()) for net in (before, after)]
-    if counts[1] == counts[0]:
-        path, layer = next(weighted_layers(before))
+def _require_widths(net: nn.Module, left: float) -> None:
+    """Refuse to take all channels of a layer, and to take none of any."""
+    for path, layer in _narrowed(net):
+        width = _width(layer)
+        if round(left * width) < 1:
+            most = (math.ceil(100 - 50 / width) - 1) / 100
+            raise ValueError(
+                f"layer {path!r}, which has {width}, would lose all its channels. Take a fraction "
+                f"of at most {most:g}."
+            )
+    path, widest = max(_narrowed(net), key=lambda named: _width(named[1]))
+    width = _width(widest)
+    if round(left * width) == width:
         raise ValueError(
-            f"no layer of {type(before).__name__} has a channel to spare; the first, {path!r}, has "
-            f"{len(layer.weight)}. Take a wider network."
+            f"no layer of {type(net).__name__} loses a channel; the widest, {path!r}, has {width}. "
+            f"Take a fraction above {0.5 / width:.2g}."
         )
+
+
+def _narrowed(net: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d | nn.Conv2d]]:
+    """Yield path and layer of what loses outputs."""
+    kept = _kept(net)
+    return ((path, one) for path, one in weighted_layers(net) if all(one is not k for k in kept))
+
+
+def _kept(net: nn.Module) -> list[nn.Module]:
+    """Return the layers whose outputs stay: the logits, and a projector's."""
+    projector = getattr(net, "projector", None)
+    ends = [] if projector is None else [[layer for _, layer in weighted_layers(projector)][-1]]
+    return [_classifier_of(net), *ends]
+
+
+def _width(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> int:
+    width: int = getattr(layer, BEFORE, len(layer.weight))
+    return width

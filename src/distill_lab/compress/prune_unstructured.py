@@ -13,7 +13,7 @@ from distill_lab.compress.ranges import require_fraction, require_rounds
 
 
 class PruneUnstructured(Step):
-    """The smallest weights of the whole network become zero, and stay so in any later training.
+    """The smallest weights of all its layers together become zero, and stay so in later trainings.
 
     Shapes stay, so do the time of a forward pass and its MACs; zeros need no room in the file. In
     several rounds the share that is left shrinks by the same factor in each.
@@ -29,15 +29,21 @@ class PruneUnstructured(Step):
     """
 
     def __init__(self, fraction: float, rounds: int, epochs: int) -> None:
-        require_fraction("fraction", fraction)
+        require_fraction(fraction)
         require_rounds(rounds, epochs)
         self.fraction = fraction
         self.rounds = rounds
         self.epochs = epochs
 
     def check(self, net: nn.Module, example: Tensor) -> None:
-        """Refuse a network most of whose weights are in other layers."""
+        """Refuse a network most of whose weights are in other layers, or that would lose all."""
         require_reach(net, WEIGHTED)
+        num_weights = sum(layer.weight.numel() for _, layer in weighted_layers(net))
+        if round((1 - self.fraction) * num_weights) < 1:
+            raise ValueError(
+                f"the layers of {type(net).__name__} have {num_weights:,} weights and would lose "
+                f"all of them. Take a fraction of at most 1 - 1/{num_weights}."
+            )
 
     def begin(self, net: nn.Module, examples: Tensor, number: int) -> nn.Module:
         """Return a copy whose smallest weights are zero."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill_lab.compress.base import Step
 from distill_lab.compress.layers import WEIGHTED, require_reach
-from distill_lab.compress.onnx_graph import INPUT, OnnxGraph, onnx_content
+from distill_lab.compress.onnx_graph import INPUT, OnnxGraph, expressible, onnx_content
 
 TREATED = ["Conv", "Gemm", "MatMul"]
 """ONNX's names of the operators that hold weights; others stay in float32."""
@@ -28,7 +28,7 @@ class QuantizeOnnx(Step):
     Source: Jacob et al. 2018, arXiv:1712.05877; `onnxruntime.quantization.quantize_static`.
 
     Args:
-        num_samples: of the training split that ranges are measured on, >= 1.
+        num_samples: of the training split that ranges are measured on, >= 2.
 
     Raises:
         ValueError: a number is out of range.
@@ -39,8 +39,8 @@ class QuantizeOnnx(Step):
     makes_int8 = True
 
     def __init__(self, num_samples: int) -> None:
-        if num_samples < 1:
-            raise ValueError(f"num_samples: must be >= 1, got {num_samples!r}.")
+        if num_samples < 2:
+            raise ValueError(f"num_samples: must be >= 2, got {num_samples!r}.")
         self.num_examples = num_samples
 
     def check(self, net: nn.Module, example: Tensor) -> None:
@@ -50,7 +50,9 @@ class QuantizeOnnx(Step):
     def begin(self, net: nn.Module, examples: Tensor, number: int) -> nn.Module:
         """Return the network in int8 as ONNX Runtime runs it."""
         self.check(net, examples)
-        return OnnxGraph(quantized(onnx_content(net, examples), examples))
+        content = onnx_content(net, examples)
+        with expressible(net):
+            return OnnxGraph(quantized(content, examples))
 
 
 def quantized(content: bytes, samples: Tensor) -> bytes:

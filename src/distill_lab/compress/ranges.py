@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 
-def require_fraction(name: str, value: float) -> None:
+def require_fraction(fraction: float) -> None:
     """Refuse a share that leaves nothing or changes nothing.
 
     Raises:
-        ValueError: `value` is not in (0, 1).
+        ValueError: it is not in (0, 1).
     """
-    if not 0 < value < 1:
-        raise ValueError(f"{name}: must be in (0, 1), got {value!r}.")
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction: must be in (0, 1), got {fraction!r}.")
 
 
 def require_rounds(rounds: int, epochs: int) -> None:

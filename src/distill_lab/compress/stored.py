@@ -11,10 +11,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from distill_lab.compress.export_torch import TorchGraph
 from distill_lab.compress.graph import Graph
+from distill_lab.compress.onnx_graph import OnnxGraph
 
 MASK, VALUES, SHAPE = ":mask", ":values", ":shape"
 """Ends of the names under which a tensor with many zeros is kept."""
+
+INT8, SCALE = ".qdata", ".scale"
+"""Ends of the names under which torchao keeps integers, and what they are multiplied by."""
 
 
 class Stored(NamedTuple):
@@ -36,6 +41,11 @@ def stored(net: nn.Module) -> Stored:
     for name, tensor in net.state_dict().items():
         state |= _plain(name, tensor)
     return Stored(save(packed(state)), "safetensors")
+
+
+def graph_of(content: bytes, suffix: str) -> Graph:
+    """Return the graph that a file holds; of the other files see `unpacked`."""
+    return (OnnxGraph if suffix == f".{OnnxGraph.suffix}" else TorchGraph)(content)
 
 
 def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +71,7 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that `packed` was given."""
+    """Return the tensors that `packed` was given, int8 weights as the floats they stand for."""
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.endswith(MASK):
@@ -71,7 +81,10 @@ def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             whole = torch.zeros(shape, dtype=state[plain + VALUES].dtype)
             whole[torch.from_numpy(bits).view(shape)] = state[plain + VALUES]
             result[plain] = whole
-        elif not name.endswith((VALUES, SHAPE)):
+        elif name.endswith(INT8):
+            plain = name.removesuffix(INT8)
+            result[plain] = tensor * state[plain + SCALE]
+        elif not name.endswith((VALUES, SHAPE, SCALE)):
             result[name] = tensor
     return result
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from distill_lab import settings, temperature
 from distill_lab.config.groups import options, ready
@@ -213,7 +213,10 @@ def _problems_of_section(section: str, node: Any) -> Iterator[str]:
             if isinstance(part, dict) and "_target_" in part:
                 yield from _problems_of_node(f"{section}.{name}", part, TARGETS[section])
             else:
-                near = nearest(name, [other for other in node if other != name])
+                others = [other for other in node if other != name]
+                near = nearest(name, others)
+                if name in options(section):
+                    near += f" To add it, set {section}=[{','.join([*others, name])}]."
                 yield f"{section}.{name}: there is no such {what} in this run.{near}"
 
 
@@ -318,6 +321,8 @@ def _problems_of_value(path: str, value: Any, kind: Any) -> Iterator[str]:
 def _wrong(path: str, value: Any, kind: Any) -> str:
     words = [word for arg in (kind, *get_args(kind)) for word in get_args(arg)]
     near = nearest(str(value), [word for word in words if isinstance(word, str)])
+    if get_origin(kind) is list and value in words:
+        near = f" Set {path}=[{value}]."
     size = " (numbers must be finite, integers within 64 bits)" if _is_huge(value) else ""
     return f"{path}: must be {describe(kind)}, got {_shown(value)}{size}.{near}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -150,17 +150,19 @@ def latency(net: nn.Module, input_shape: tuple[int, ...], repeats: int) -> tuple
     inputs = placeholder(net, input_shape, batch_size=1)
     if inputs.is_meta:
         raise ValueError("net: must have real weights to be timed, but is on the meta device.")
-    return latency_on(net, inputs, repeats)
+    return latencies_on([net], inputs, repeats)[0]
 
 
-def latency_on(net: nn.Module, inputs: Tensor, repeats: int) -> tuple[float, float]:
-    """Time forward passes on given inputs; see `latency`."""
-    with _evaluating(net), torch.inference_mode():
-        for _ in range(_WARM_UP_PASSES):
-            net(inputs)
-        milliseconds = [_time_once(net, inputs) for _ in range(repeats)]
-    median, p90 = np.percentile(milliseconds, [50, 90])
-    return float(median), float(p90)
+def latencies_on(
+    nets: Sequence[nn.Module], inputs: Tensor, repeats: int
+) -> list[tuple[float, float]]:
+    """Time forward passes on given inputs, of several networks in turns; see `latency`."""
+    with _evaluating(nn.ModuleList(nets)), torch.inference_mode():
+        for net in nets:
+            for _ in range(_WARM_UP_PASSES):
+                net(inputs)
+        milliseconds = [[_time_once(net, inputs) for net in nets] for _ in range(repeats)]
+    return [(float(m), float(p)) for m, p in np.percentile(milliseconds, [50, 90], axis=0).T]
 
 
 def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays, Component, DataInfo, Parts, Splits
 from distill_lab.data.counter import Stream, permutation
+from distill_lab.data.subset import subset
 from distill_lab.fingerprint import fingerprint
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
@@ -77,6 +78,12 @@ class Context:
         net = trained.architecture.make_network(self.info)
         weights = trained.weights
         return self.store.load_weights(net, weights.run_id, weights.path, weights.sha256)
+
+    @property
+    def seen(self) -> Tensor:
+        """Numbers (M,) of the training samples that the run's regime trains students on."""
+        regime, targets = self.parts.regime, self.splits.train.targets
+        return subset(targets, regime.leave_out_classes, regime.num_samples, self.parts.seed)
 
     def sample(self, number: int, count: int) -> Tensor:
         """Draw at most `count` of `number` samples by the run's seed; they may lie sorted."""

@@ -53,6 +53,8 @@ class Variant:
         difference: from the network before the last step, where that has to answer alike: of the
             logits on the test split the largest, as a share of the largest logit.
         seconds: wall time of its making, with its training if it had one.
+        float_latency_ms: of the same network in float by the same runtime, timed in turns with it;
+            None where it is not in int8.
     """
 
     of: str
@@ -70,6 +72,7 @@ class Variant:
     validation: Scores
     difference: float | None
     seconds: float
+    float_latency_ms: float | None = None
 
     @property
     def name(self) -> str:
@@ -238,10 +241,13 @@ class Report:
 
     @property
     def _of_variants(self) -> dict[str, float]:
+        """Return the numbers of each; those of the student's last under a name of their own too."""
+        named = {f"{one.of}/{'.'.join(one.steps)}": one for one in self.variants}
+        named |= dict([("last", one) for one in self.variants if one.of == DISTILLED][-1:])
         return {
-            f"compressed/{variant.of}/{'.'.join(variant.steps)}/{name}": value
-            for variant in self.variants
-            for name, value in variant.metrics.items()
+            f"compressed/{name}/{key}": value
+            for name, variant in named.items()
+            for key, value in variant.metrics.items()
         }
 
     @property

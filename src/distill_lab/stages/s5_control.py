@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distill_lab.data.subset import subset
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import StudentDesign, TrainedStudent
 from distill_lab.training.supervised import Supervised
@@ -10,10 +9,8 @@ from distill_lab.training.supervised import Supervised
 
 def run(context: Context, student: StudentDesign) -> TrainedStudent:
     """Train the student on labels; what distillation brings is measured against it."""
-    parts, targets = context.parts, context.splits.train.targets
-    seen = subset(targets, parts.regime.leave_out_classes, parts.regime.num_samples, parts.seed)
-    net = context.first_network(student)
-    regime = parts.regime.on_labels(len(seen))
+    parts, net = context.parts, context.first_network(student)
+    regime = parts.regime.on_labels(len(context.seen))
     trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
     fitted = context.fit(trainee, parts.seed, "control, same student without a teacher")
     return context.trained_student(student, fitted, "control")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_lab.models.reused_classifier import ReusedClassifier
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import ConnectedLoss, StudentDesign, TeacherChoice, TrainedStudent
-from distill_lab.stages.lesson import teach
+from distill_lab.stages.teach import teach
 
 
 def run(

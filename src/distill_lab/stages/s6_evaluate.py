@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays, Parts
-from distill_lab.data.subset import subset
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
@@ -42,8 +41,9 @@ from distill_lab.stages.report_handoff import (
     compare,
     table,
 )
+from distill_lab.stages.retraining import Lesson, Origin
 from distill_lab.stages.variant_report import of_variants
-from distill_lab.stages.variants import Lesson, Maker, Origin, beginnings
+from distill_lab.stages.variants import Maker, beginnings
 
 MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
 
@@ -123,10 +123,8 @@ def _measure(
 
 
 def _on_train(context: Context, teacher: Measured, student: Measured) -> Fidelity:
-    parts, train = context.parts, context.splits.train
-    regime, seed = parts.regime, parts.seed
-    seen = subset(train.targets, regime.leave_out_classes, regime.num_samples, seed)
-    some = seen[context.sample(len(seen), parts.evaluation.num_train_samples)]
+    train, seen = context.splits.train, context.seen
+    some = seen[context.sample(len(seen), context.parts.evaluation.num_train_samples)]
     arrays = Arrays(train.inputs[some], train.targets[some])
     return fidelity(context.predict(student.net, arrays), context.predict(teacher.net, arrays))
 
@@ -159,8 +157,9 @@ def _variants(context: Context, measured: list[Measured], lesson: Lesson) -> lis
     made = []
     for slot in context.parts.variants.of if context.parts.compress else ():
         item = by_slot[slot]
-        origin = Origin(item.name, item.trained, item.net, is_distilled=slot == "student")
-        maker = Maker(context, origin, lesson, measured[0].logits)
+        taught = lesson if slot == "student" else None
+        origin = Origin(item.name, item.trained, item.net, taught)
+        maker = Maker(context, origin, measured[0].logits)
         made += [maker.obtain(chain) for chain in beginnings(context.parts)]
     return made
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from distill_lab.report import plots
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
-from distill_lab.stages.report_handoff import DISTILLED, PYTORCH, Report, Variant, table
+from distill_lab.stages.report_handoff import DISTILLED, Report, Variant, table
 
 if TYPE_CHECKING:
     from distill_lab.tracking.run import TrackedRun
+
+MARGIN = 1.1  # times that differ by less are called the same: medians repeat no better
 
 
 def of_variants(run: TrackedRun, report: Report) -> list[Section]:
@@ -48,28 +50,23 @@ def of_variants(run: TrackedRun, report: Report) -> list[Section]:
 
 
 def int8_in_time(report: Report) -> list[str]:
-    """Return one sentence per variant that is in int8: whether that saves time.
-
-    It is held against a float network of the same MACs by the same runtime, where there is one.
-    """
-    return [_in_time(report, one) for one in report.variants if one.is_int8]
-
-
-def _in_time(report: Report, int8: Variant) -> str:
-    taken = f"{int8.name} takes {int8.latency_ms:.4g} ms"
-    row = report.row(int8.of)
-    known = [(row.name, PYTORCH, row.cost.macs, row.cost.latency_ms)]
-    known += [
-        (one.name, one.runtime, one.macs, one.latency_ms)
+    """Return one sentence per variant that is in int8: whether that saves time."""
+    return [
+        _in_time(one, one.float_latency_ms)
         for one in report.variants
-        if one.of == int8.of and not one.is_int8
+        if one.float_latency_ms is not None
     ]
-    alike = [(name, ms) for name, *how, ms in known if how == [int8.runtime, int8.macs]]
-    if not alike:
-        return f"{taken}; in float no network of its MACs was run by {int8.runtime}."
-    name, ms = alike[-1]
-    verdict = "pays in time" if int8.latency_ms < ms else "does not pay in time"
-    return f"int8 {verdict}: {taken}, {name} {ms:.4g} ms."
+
+
+def _in_time(int8: Variant, float_ms: float) -> str:
+    ratio = float_ms / int8.latency_ms
+    said = "int8 pays in time" if ratio > 1 else "int8 does not pay in time"
+    if 1 / MARGIN <= ratio <= MARGIN:
+        said = "int8 takes about as long as float"
+    return (
+        f"{said}: {int8.name} takes {int8.latency_ms:.4g} ms, the same in float "
+        f"{float_ms:.4g} ms, both by {int8.runtime}."
+    )
 
 
 def _line(report: Report, one: Variant) -> dict[str, Cell]:

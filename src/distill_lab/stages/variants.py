@@ -1,8 +1,8 @@
-"""Compressed networks, each made and measured once on a store, by whichever process is first."""
+"""Compressed networks, each made once on a store, by whichever process is first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from time import perf_counter
 
@@ -12,63 +12,31 @@ from torch import Tensor, nn
 from distill_lab.compress.base import Step
 from distill_lab.compress.graph import Graph
 from distill_lab.compress.resized import resized
-from distill_lab.compress.stored import stored, unpacked
+from distill_lab.compress.stored import graph_of, stored, unpacked
 from distill_lab.compress.zeros import hold_zeros, settle
-from distill_lab.contracts import Arrays, Component, Parts, placeholder
+from distill_lab.contracts import Parts, placeholder
 from distill_lab.data.normalise import normalise
-from distill_lab.data.subset import subset
 from distill_lab.environment import environment
 from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
-from distill_lab.losses.weighting import has_stopped, weight_factor
-from distill_lab.measure.cost import count_macs, count_parameters, latency_on
+from distill_lab.measure.cost import count_macs, count_parameters, latencies_on
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
 from distill_lab.measure.scores import score
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
     HANDOFF,
-    Candidate,
-    ConnectedLoss,
-    TeacherChoice,
-    TrainedStudent,
     Weights,
     from_plain,
     to_plain,
 )
-from distill_lab.stages.lesson import teach
 from distill_lab.stages.report_handoff import PYTORCH, Variant
+from distill_lab.stages.retraining import Origin, decisive, retrain
 from distill_lab.training.device import numeric
 from distill_lab.training.predict import predict_logits
-from distill_lab.training.supervised import Supervised
 
 Chain = tuple[str, ...]
 """Names of steps, in order: a chain, or the beginning of one."""
 PACKAGES = ("torchao", "torch-pruning", "onnx", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A trained network that is compressed.
-
-    Attributes:
-        name: of its row.
-        trained: where it comes from.
-        net: itself.
-        is_distilled: whether teachers taught it; they do then in the trainings of steps too.
-    """
-
-    name: str
-    trained: Candidate | TrainedStudent
-    net: nn.Module
-    is_distilled: bool
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the distilled student was taught by."""
-
-    teacher: TeacherChoice
-    loss: ConnectedLoss
 
 
 def beginnings(parts: Parts) -> list[Chain]:
@@ -84,20 +52,12 @@ class Maker:
     Args:
         context: of stage 6; each variant is a run below its run.
         origin: the network.
-        lesson: what it was taught by, if it was distilled.
         teacher_logits: (N, K) on the test split.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        origin: Origin,
-        lesson: Lesson,
-        teacher_logits: Tensor,
-    ) -> None:
-        self.context = context
+    def __init__(self, context: Context, origin: Origin, teacher_logits: Tensor) -> None:
+        self.context = origin.inside(context)
         self.origin = origin
-        self.lesson = lesson
         self.teacher_logits = teacher_logits
         self.steps: dict[str, Step] = {
             name: component.make() for name, component in context.parts.compress.items()
@@ -106,45 +66,47 @@ class Maker:
         self._files: dict[Chain, Weights] = {}
 
     def obtain(self, chain: Chain) -> Variant:
-        """Return a variant from the store, or make and measure it; its beginnings come before it.
+        """Make a variant, unless the store has it, and measure it; its beginnings come before it.
 
         Raises:
             RunError: a step cannot treat the network, or an export does not answer as it should.
         """
         keys = self._fingerprints(chain)
         with self.context.store.lock(keys["fingerprint"]):
-            found = self._known(chain, keys) or self._make(chain, keys)
-        self._files[chain] = found.file
-        return found
+            known = self._known(chain, keys)
+            if known is None:
+                return self._make(chain, keys)
+        self._files[chain] = known.file
+        return self._measured(chain, known.file, known.difference, known.seconds)
 
     def _fingerprints(self, chain: Chain) -> dict[str, str]:
-        """Return hashes of all that can change a variant: with the code it reaches, and without."""
+        """Return hashes of all that can change the file: with the code it reaches, and without."""
         parts, info, trained = self.context.parts, self.context.info, self.origin.trained
-        config = parts.config
+        config, regime = parts.config, parts.regime
         nodes = [config["compress"][name] for name in chain]
         network = [trained.architecture.target, trained.architecture.args]
-        sections = ["data"]
-        taught: list[object] = []
+        training = None
         if any(self.steps[name].epochs for name in chain):
-            sections += ["regime", "loss", "temperature", "weighting"]
-            weights = [one.weights.sha256 for one in self.lesson.teacher.kept]
-            taught = [self.origin.is_distilled, weights, self.lesson.loss.pairs]
-            taught += [config[key] for key in sections[1:]]
-            taught += [parts.variants.lr_fraction, None if parts.cache.exact else config["cache"]]
+            training = decisive(self.origin, parts)
         about = (
             "variant",
-            [list(chain), nodes, trained.weights.sha256, network, taught, parts.seed],
+            [list(chain), nodes, trained.weights.sha256, network, training, parts.seed],
+            [regime.leave_out_classes, regime.num_samples],
             numeric(parts.hardware),
             [self.context.data_checksum, info.decisive],
         )
+        used = ["data"] if training is None else ["data", "loss", "temperature"]
         modules = [__name__, trained.architecture.target.rpartition(".")[0]]
-        modules += [name for node in (*nodes, *map(config.get, sections)) for name in targets(node)]
+        modules += [name for node in (*nodes, *map(config.get, used)) for name in targets(node)]
         hashes = {"same_code": fingerprint(*about, source_hash(modules))}
         hashes["any_code"] = fingerprint(*about)
         return {REUSE_TAG[how]: value for how, value in hashes.items()}
 
     def _known(self, chain: Chain, keys: dict[str, str]) -> Variant | None:
-        """Return a variant that the store has, file and all, as far as it may be reused."""
+        """Return a variant that the store has, file and all, as far as it may be reused.
+
+        It was measured beside another teacher, or by another session: it is measured again.
+        """
         parts, store = self.context.parts, self.context.store
         if parts.reuse == "off":
             return None
@@ -156,9 +118,9 @@ class Maker:
             known = from_plain(Variant, store.read_json(found.id, HANDOFF))
             store.verify(known.file.run_id, known.file.path, known.file.sha256)
         except (RunError, KeyError, TypeError) as error:
-            print(f"  variant {' + '.join(chain)} is made again: {error}")
+            print(f"  {self._title(chain)} is made again: {error}")
             return None
-        return replace(known, of=self.origin.name)
+        return known
 
     def _make(self, chain: Chain, keys: dict[str, str]) -> Variant:
         context = self.context
@@ -171,121 +133,115 @@ class Maker:
             **{f"version.{name}": metadata.version(name) for name in PACKAGES},
             **keys,
         }
-        name, start = f"{self.origin.name} + {' + '.join(chain)}", perf_counter()
-        with context.store.start(name, about, context.run.id) as run:
+        print(f"  {self._title(chain)}")
+        start = perf_counter()
+        with context.store.start(self._title(chain), about, context.run.id) as run:
             nodes = context.parts.config["compress"]
             run.log_params({"compress": {one: nodes[one] for one in chain}})
-            inside = replace(context, run=run)
             try:
-                self._nets[chain] = self._made(chain, inside)
+                net = self._nets[chain] = self._compressed(chain, replace(context, run=run))
             except ValueError as error:
                 raise RunError(
                     f"compress.{chain[-1]}: of the {self.origin.name}: {error}"
                 ) from error
-            variant = self._measured(chain, inside, perf_counter() - start)
+            seconds, difference = perf_counter() - start, self._difference(chain)
+            file = stored(net)
+            name = f"{'.'.join(chain)}.{file.suffix}"
+            kept = Weights(run.id, name, run.log_bytes(file.content, name))
+            self._files[chain] = kept
+            variant = self._measured(chain, kept, difference, seconds)
+            run.log_metrics(variant.metrics)
             run.log_json(to_plain(variant), HANDOFF)
         return variant
 
-    def _made(self, chain: Chain, context: Context) -> nn.Module:
+    def _compressed(self, chain: Chain, context: Context) -> nn.Module:
         """Take the last step, with its trainings."""
         step, net = self.steps[chain[-1]], self._net(chain[:-1])
         for number in range(step.rounds):
             net = step.begin(net, self._examples(step), number)
             if step.epochs:
+                title = f"round {number + 1}/{step.rounds}"
                 prefix = f"round_{number + 1}/" if step.rounds > 1 else ""
                 hold_zeros(net)
-                net = self._trained(net.train(), step.epochs, context, prefix)
+                net = retrain(self.origin, net.train(), step.epochs, context, title, prefix)
                 settle(net)
                 net = step.finish(net)
         return net
-
-    def _trained(self, net: nn.Module, epochs: int, context: Context, prefix: str) -> nn.Module:
-        """Train as the origin was trained, for so many epochs."""
-        parts, title = context.parts, f"{prefix}{self.origin.name}, compressed"
-        lr = parts.regime.lr * parts.variants.lr_fraction
-        regime = replace(parts.regime, epochs=epochs, lr=lr)
-        if not self.origin.is_distilled:
-            regime = regime.on_labels(len(self._seen))
-            trainee = Supervised(net, regime, context.info.num_classes, parts.seed)
-            return context.fit(trainee, parts.seed, title, prefix).net
-        terms = at_the_end(parts)
-        weighting = replace(parts.weighting, schedules={})
-        inside = replace(
-            context, parts=replace(parts, regime=regime, loss=terms, weighting=weighting)
-        )
-        teacher, loss = self.lesson.teacher, self.lesson.loss
-        teachers = [context.trained_network(candidate) for candidate in teacher.kept]
-        pairs = {name: chosen for name, chosen in loss.pairs.items() if name in terms}
-        loss = replace(loss, pairs=pairs)
-        return teach(inside, net, teacher, teachers, loss, title, prefix).net
 
     def _net(self, chain: Chain) -> nn.Module:
         """Return the network of a variant that was obtained, be it of another process."""
         if chain not in self._nets:
             step, file = self.steps[chain[-1]], self._files[chain]
-            if step.gives in ("float", "grid"):
-                local = self.context.store.verify(file.run_id, file.path, file.sha256)
-                self._nets[chain] = resized(self.origin.net, unpacked(load_file(local)))
-            else:
+            local = self.context.store.verify(file.run_id, file.path, file.sha256)
+            if step.gives == "graph":
+                self._nets[chain] = graph_of(local.read_bytes(), local.suffix)
+            elif step.gives == "int8":
                 self._nets[chain] = step.begin(self._net(chain[:-1]), self._examples(step), 0)
+            else:
+                self._nets[chain] = resized(self.origin.net, unpacked(load_file(local)))
         return self._nets[chain]
 
     def _examples(self, step: Step) -> Tensor:
-        """Return normalised training inputs (N, ...) that students saw."""
-        seen = self._seen
+        """Return normalised training inputs (N, ...) that the network saw."""
+        seen = self.context.seen
         some = seen[self.context.sample(len(seen), step.num_examples)]
         return normalise(self.context.splits.train.inputs[some], self.context.info)
 
-    @property
-    def _seen(self) -> Tensor:
-        """Numbers of the training samples that students saw."""
-        parts, targets = self.context.parts, self.context.splits.train.targets
-        regime = parts.regime
-        return subset(targets, regime.leave_out_classes, regime.num_samples, parts.seed)
-
-    def _measured(self, chain: Chain, context: Context, seconds: float) -> Variant:
-        """Measure on the test split; where the step is an export, hold it against its network."""
-        splits, evaluation = context.splits, context.parts.evaluation
-        net, whole = self._net(chain), self._net(self._last_float(chain))
-        logits = self._said(net, splits.test)
-        difference = self._difference(chain, logits)
-        file = stored(net)
-        name = f"{'.'.join(chain)}.{file.suffix}"
-        kept = Weights(context.run.id, name, context.run.log_bytes(file.content, name))
-        validation, test = splits.validation, splits.test
-        said = self._said(net, validation)
-        inputs = placeholder(self.origin.net, context.info.input_shape, 1)
-        variant = Variant(
-            self.origin.name,
-            list(chain),
-            net.runtime if isinstance(net, Graph) else PYTORCH,
-            any(self.steps[one].makes_int8 for one in chain),
-            kept,
-            score(logits, test.targets, evaluation.num_bins, test.had),
-            agreement(logits, self.teacher_logits),
-            kl_to_teacher(logits, self.teacher_logits),
-            count_parameters(whole),
-            count_macs(whole, context.info.input_shape),
-            len(file.content),
-            latency_on(net, inputs, evaluation.latency_repeats)[0],
-            score(said, validation.targets, evaluation.num_bins, validation.had),
-            difference,
-            seconds,
+    def _measured(
+        self, chain: Chain, file: Weights, difference: float | None, seconds: float
+    ) -> Variant:
+        context, origin, net = self.context, self.origin, self._net(chain)
+        evaluation, info = context.parts.evaluation, context.info
+        validation, test = context.splits.validation, context.splits.test
+        on_validation, on_test = (predict_logits(net, one, info) for one in (validation, test))
+        whole, twin = self._net(self._last_float(chain)), self._in_float(chain)
+        inputs = placeholder(origin.net, info.input_shape, 1)
+        timed = [net] if twin is None else [net, twin]
+        medians = [ms for ms, _ in latencies_on(timed, inputs, evaluation.latency_repeats)]
+        return Variant(
+            of=origin.name,
+            steps=list(chain),
+            runtime=net.runtime if isinstance(net, Graph) else PYTORCH,
+            is_int8=twin is not None,
+            file=file,
+            scores=score(on_test, test.targets, evaluation.num_bins, test.had),
+            agreement=agreement(on_test, self.teacher_logits),
+            kl_to_teacher=kl_to_teacher(on_test, self.teacher_logits),
+            parameters=count_parameters(whole),
+            macs=count_macs(whole, info.input_shape),
+            file_bytes=context.store.fetch(file.run_id, file.path).stat().st_size,
+            latency_ms=medians[0],
+            validation=score(
+                on_validation, validation.targets, evaluation.num_bins, validation.had
+            ),
+            difference=difference,
+            seconds=seconds,
+            float_latency_ms=None if twin is None else medians[1],
         )
-        context.run.log_metrics(variant.metrics)
-        return variant
 
-    def _difference(self, chain: Chain, logits: Tensor) -> float | None:
-        """Return how far an export is from its network on the test split.
+    def _in_float(self, chain: Chain) -> nn.Module | None:
+        """Return what an int8 network is timed against: in float, by the same runtime."""
+        if not any(self.steps[one].makes_int8 for one in chain):
+            return None
+        net, whole = self._net(chain), self._net(self._last_float(chain))
+        if not isinstance(net, Graph):
+            return whole
+        return type(net).of(whole, self._examples(self.steps[chain[-1]]))
+
+    def _difference(self, chain: Chain) -> float | None:
+        """Return how far an export is from its network on the test split; None: no export.
 
         Raises:
             RunError: further than its tolerance.
         """
-        step = self.steps[chain[-1]]
-        if not step.exact:
+        step, context = self.steps[chain[-1]], self.context
+        if not step.tolerance:
             return None
-        asked = self._said(self._net(chain[:-1]), self.context.splits.test)
-        found = float((logits - asked).abs().max() / asked.abs().max().clamp(min=1e-12))
+        said, asked = (
+            predict_logits(self._net(one), context.splits.test, context.info)
+            for one in (chain, chain[:-1])
+        )
+        found = float((said - asked).abs().max() / asked.abs().max().clamp(min=1e-12))
         if not found <= step.tolerance:
             raise RunError(
                 f"compress.{chain[-1]}.tolerance: of the {self.origin.name}, a logit on the "
@@ -300,17 +256,5 @@ class Maker:
             chain = chain[:-1]
         return chain
 
-    def _said(self, net: nn.Module, arrays: Arrays) -> Tensor:
-        return predict_logits(net, arrays, self.context.info)
-
-
-def at_the_end(parts: Parts) -> dict[str, Component]:
-    """Return the loss terms with the weights they have when the training of stage 5 ends."""
-    schedules, epochs = parts.weighting.schedules, parts.regime.epochs
-    terms = {}
-    for name, term in parts.loss.items():
-        schedule = schedules.get(name, {})
-        if not has_stopped(schedule, epochs):
-            weight = term.args["weight"] * weight_factor(schedule, epochs, epochs)
-            terms[name] = replace(term, args=term.args | {"weight": weight})
-    return terms
+    def _title(self, chain: Chain) -> str:
+        return f"{self.origin.name} + {' + '.join(chain)}"

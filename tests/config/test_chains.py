@@ -38,7 +38,7 @@ def test_chains_that_are_named_are_made():
 
 
 def test_an_empty_list_of_steps_may_stand_in_a_sweep():
-    assert checked(["compress=[]"]).compress == {}
+    assert checked(["compress=[]", "variants=compared"]).compress == {}
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,23 @@ def test_an_empty_list_of_steps_may_stand_in_a_sweep():
         ),
         ([TWO, "compress.quantise_dynamic=1"], "compress.quantise_dynamic: there is no such step"),
         (
-            ["variants.of=[studnet]"],
+            [TWO, "variants.of=[studnet]"],
             "variants.of: must be a list of one of 'student', 'control', 't",
         ),
-        (["variants.lr_fraction=0"], "variants.lr_fraction: must be > 0, got 0"),
+        (
+            [TWO, "variants.of=student"],
+            "'teacher', got 'student'. Set variants.of=[student].",
+        ),
+        (
+            ["compress.prune_structured.fraction=0.3"],
+            "there is no such step in this run. To add it, set compress=[prune_structured].",
+        ),
+        (
+            [TWO, "compress.quantize_onnx.num_samples=9"],
+            "To add it, set compress=[prune_structured,quantize_dynamic,quantize_onnx].",
+        ),
+        (["variants=compared"], "variants: nothing is compressed; add compress=[<step>,...]"),
+        ([TWO, "variants.lr_fraction=0"], "variants.lr_fraction: must be > 0, got 0"),
         (
             [TWO, "variants.chains=[[prune_structured,quantize_dynamic,prune_unstructured]]"],
             "variants.chains: there is no step 'prune_unstructured' in this run. Did you mean",
