@@ -205,7 +205,7 @@ def test_check_of_a_sweep_says_how_many_jobs(capsys, swept):
 def test_what_comes_next_is_made_of_the_shown_runs_overrides_and_tells_no_secret(
     capsys, monkeypatch
 ):
-    monkeypatch.setattr("distill_lab.stages.handoffs.table", lambda report: [])
+    monkeypatch.setattr("distill_lab.stages.report_handoff.table", lambda report: [])
     monkeypatch.setattr("distill_lab.report.tables.text", lambda rows, columns: "")
     done = SimpleNamespace(
         report=SimpleNamespace(verdict=[], proposals=["not this"], variants=[]),

@@ -508,7 +508,7 @@ def test_classes_that_are_left_out_are_told_apart_in_report_and_metrics(here):
 
 def test_a_student_is_told_of_samples_without_a_label_and_the_control_has_the_others_alone(here):
     few = ["loss=[kd]", "selection.regime.num_samples=30", "regime.num_labels=30"]
-    done = go(*few, "regime.num_samples=60")
+    done = go(*few, "regime.num_samples=60", "regime.batch_size=16")
     metrics = {
         name: store_of().client.get_metric_history(run.id, "val/accuracy")
         for name, run in stages_of(store_of(), done.run_id).items()
@@ -519,7 +519,7 @@ def test_a_student_is_told_of_samples_without_a_label_and_the_control_has_the_ot
     with pytest.raises(ConfigError, match=r"regime\.num_labels: must be null where loss\.ce reads"):
         go(*few, "loss=[ce,kd]")
     with pytest.raises(ConfigError, match=r"regime\.num_labels: must be in"):
-        go("loss=[kd]", "regime.num_labels=1000000")
+        go("loss=[kd]", "selection.regime.num_samples=30", "regime.num_labels=1000000")
 
 
 def test_more_samples_than_there_are_is_said_before_a_run_is_made(here):

@@ -19,7 +19,7 @@ def test_sizes_follow_the_fractions(splits):
 
 
 def test_tensors_are_pixels_in_zero_to_one_and_int64_targets(splits):
-    for inputs, targets in splits:
+    for inputs, targets, _ in splits:
         assert inputs.shape == (len(targets), 1, 8, 8)
         assert inputs.dtype == torch.float32
         assert targets.dtype == torch.int64
@@ -30,14 +30,14 @@ def test_the_three_splits_together_are_the_images_of_scikit_learn(splits):
     from sklearn.datasets import load_digits
 
     images, targets = load_digits(return_X_y=True)
-    ours = torch.cat([torch.cat([x.flatten(1) * 16, y[:, None]], 1) for x, y in splits])
+    ours = torch.cat([torch.cat([x.flatten(1) * 16, y[:, None]], 1) for x, y, _ in splits])
     theirs = torch.cat([torch.tensor(images), torch.tensor(targets)[:, None]], 1)
     assert sorted(ours.tolist()) == sorted(theirs.tolist())
 
 
 def test_classes_are_in_proportion(splits):
-    whole = torch.cat([targets for _, targets in splits]).bincount()
-    for _, targets in splits:
+    whole = torch.cat([targets for _, targets, _ in splits]).bincount()
+    for _, targets, _ in splits:
         expected = whole * len(targets) / 1797
         assert (targets.bincount() - expected).abs().max() < 2
 

@@ -20,7 +20,7 @@ ARGUMENTS = {
 def test_shapes_types_and_range():
     info, splits = Fake(**ARGUMENTS).info, Fake(**ARGUMENTS).load()
     assert [len(split.targets) for split in splits] == [42, 9, 8]
-    for inputs, targets in splits:
+    for inputs, targets, _ in splits:
         assert inputs.shape == (len(targets), 2, 8, 6) == (len(targets), *info.input_shape)
         assert inputs.dtype == torch.float32
         assert targets.dtype == torch.int64
@@ -28,7 +28,7 @@ def test_shapes_types_and_range():
 
 
 def test_classes_are_balanced_in_every_split():
-    counts = [targets.bincount().tolist() for _, targets in Fake(**ARGUMENTS).load()]
+    counts = [targets.bincount().tolist() for _, targets, _ in Fake(**ARGUMENTS).load()]
     assert counts == [[11, 11, 10, 10], [3, 2, 2, 2], [2, 2, 2, 2]]
 
 
@@ -40,7 +40,7 @@ def test_the_nearest_class_mean_of_the_training_split_classifies_the_test_split(
 
 
 def test_without_noise_a_class_is_one_image_of_four_by_four_patches():
-    inputs, targets = Fake(**ARGUMENTS | {"noise": 0, "input_shape": [1, 8, 8]}).load().train
+    inputs, targets, _ = Fake(**ARGUMENTS | {"noise": 0, "input_shape": [1, 8, 8]}).load().train
     first = inputs[targets == 0]
     assert torch.equal(first, first[:1].expand_as(first))
     assert torch.equal(first[0, 0, ::2, ::2], first[0, 0, 1::2, 1::2])

@@ -11,7 +11,7 @@ def drawn(ids, seed=0):
 
 def test_one_word_of_each_row_is_masked_and_is_its_class():
     ids = torch.tensor([[5, 6, 7, 0, 0], [8, 0, 0, 0, 0], [1, 2, 3, 4, 5]])
-    inputs, targets = drawn(ids)
+    inputs, targets, _ = drawn(ids)
     assert (inputs == 99).sum(dim=1).tolist() == [1, 1, 1]
     assert torch.equal(torch.where(inputs == 99, targets[:, None], inputs), ids)
     assert targets[1] == 8
@@ -19,7 +19,7 @@ def test_one_word_of_each_row_is_masked_and_is_its_class():
 
 
 def test_every_word_is_masked_as_often_and_padding_never():
-    _, targets = drawn(torch.tensor([[1, 2, 3, 0, 0, 0]]).expand(3000, -1))
+    _, targets, _ = drawn(torch.tensor([[1, 2, 3, 0, 0, 0]]).expand(3000, -1))
     counts = targets.bincount(minlength=4).tolist()
     assert counts[0] == 0
     assert all(900 < count < 1100 for count in counts[1:])  # 1000 each, standard deviation 26

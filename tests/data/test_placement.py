@@ -59,7 +59,7 @@ def test_what_is_there_already_is_not_copied():
 @needs_gpu
 def test_a_small_split_lies_on_the_gpu_and_its_rows_are_right():
     gpu = torch.device("cuda", 0)
-    inputs, targets = resident(SPLIT, gpu)
+    inputs, targets, _ = resident(SPLIT, gpu)
     assert inputs.device == targets.device == gpu
     index = torch.tensor([3, 0])
     assert torch.equal(select(inputs, index, gpu).cpu(), SPLIT.inputs[index])

@@ -165,6 +165,7 @@ def test_every_key_of_the_regime_is_known_to_change_answers_or_not():
     """A new augmentation that were forgotten would be given the answers to other inputs."""
     of_the_student = {
         "epochs",
+        "num_labels",
         "optimizer",
         "lr",
         "momentum",
