@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "environment": set(),
     "config": LEVEL_0 | {"temperature", "naming"},
     "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint", "environment"},
+    "pages": LEVEL_0 | LEVEL_1 | {"report", "stages"},
     "own_parts": LEVEL_0 | LEVEL_1,
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config", "own_parts"},
 }
