@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 LEVEL_0 = {"errors", "contracts", "settings", "picture", "own_code"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "compress", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
-TOP |= {"parallel", "chain", "papers"}
+TOP |= {"parallel", "chain", "papers", "run_report", "comparison"}
 TYPES_ONLY = {"tracking"}
 MAY_IMPORT = {
     **dict.fromkeys(LEVEL_0, LEVEL_0),
@@ -43,7 +43,7 @@ SHARED_BY_STAGES = {
     "candidates",
     "teach",
 }
-SHARED_BY_STAGES |= {"retraining", "variants", "variant_report"}
+SHARED_BY_STAGES |= {"retraining", "variants"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},

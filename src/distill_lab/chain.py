@@ -14,6 +14,7 @@ from distill_lab.config.passes import pass_configs
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
 from distill_lab.report import tables
+from distill_lab.run_report import PASSES, log_config, report_of
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import MODEL, Done
@@ -42,6 +43,7 @@ def run_chain(
     with store.start(name, {**about, **tags, "kind": "chain"}, parent_id) as run:
         shown = {key: value for key, value in parts.config.items() if key != "tracking"}
         run.log_params({**shown, "choices": parts.choices})
+        log_config(run, shown)
         from_run = None
         for number, config in enumerate(pass_configs(parts.config), 1):
             if from_run is not None:
@@ -52,14 +54,14 @@ def run_chain(
             done = workflow.run(one, store, title, {"pass": str(number)}, run.id)
             from_run = done.student_run
             rows.append(_row(number, done))
-            run.log_text(tables.csv_text(rows), "chain.csv")
+            run.log_text(tables.csv_text(rows), PASSES)
         run.log_metrics(done.report.metrics)
-        run.log_text(done.report_path.read_text(encoding="utf-8"), "report.html")
+        path = report_of(store, run.id)
         run.set_tags({"mlflow.note.content": tables.markdown(rows), MODEL: done.model})
         below = f"tags.`mlflow.parentRunId` = '{run.id}'"
         look = store.view(run.id, below, ["choices.loss", "seed"])
     print("\n" + tables.text(rows))
-    return replace(done, run_id=run.id, look=look)
+    return replace(done, run_id=run.id, look=look, report_path=path)
 
 
 def _row(number: int, done: Done) -> dict[str, str | float | int | None]:

@@ -17,6 +17,7 @@ from distill_lab.naming import LOOK
 from distill_lab.parallel import Terminated, be_quiet, sigterm_raises
 
 if TYPE_CHECKING:
+    from distill_lab.tracking.store import Store
     from distill_lab.workflow import Done
 
 EXIT_FAILED = 1
@@ -37,6 +38,8 @@ distill-lab: knowledge distillation experiments, tracked.
   distill-lab reproduce PAPER [--scale full|cpu] [--only PATTERN] [overrides]
                                      run what is missing of a paper; its numbers beside ours
   distill-lab scoreboard             all papers, from the results that are kept
+  distill-lab report RUN             make a run's report.html again, of what the store has
+  distill-lab compare RUN RUN ...    one page for several runs, or for the jobs of a sweep
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1
   distill-lab --cfg job [overrides]  print the composed config
   distill-lab --version              print the version
@@ -87,6 +90,8 @@ def _command(words: list[str]) -> int:
         "check": _check,
         "reproduce": _reproduce,
         "scoreboard": _scoreboard,
+        "report": _report,
+        "compare": _compare,
         "ui": _ui,
     }
     if first in commands:
@@ -153,6 +158,42 @@ def _scoreboard(words: list[str]) -> int:
         raise ConfigError([f"scoreboard takes no argument, got {' '.join(words)}."])
     print(all_papers())
     return 0
+
+
+def _report(words: list[str]) -> int:
+    runs, store = _store(words)
+    if len(runs) != 1:
+        raise ConfigError([f"report: give the id of one run, got {len(runs)}."])
+    from distill_lab.run_report import report_of
+
+    run_id = store.resolve(runs[0]).id
+    print(f"Report  {report_of(store, run_id)}\n{LOOK}\n        {store.run_address(run_id)}")
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    runs, store = _store(words)
+    if not runs:
+        raise ConfigError(["compare: give the ids of two or more runs, or of a sweep."])
+    from distill_lab.comparison import compare_runs
+
+    table, path, address = compare_runs(store, runs)
+    print(f"{table}\n\nReport  {path}\n{LOOK}\n        {address}")
+    return 0
+
+
+def _store(words: list[str]) -> tuple[list[str], Store]:
+    """Return the words that are runs, and the store that the overrides among them name."""
+    from distill_lab.launch import checked
+    from distill_lab.tracking.store import Store
+
+    overrides = [word for word in words if "=" in word]
+    unknown = [word for word in words if word.startswith("-")]
+    if unknown:
+        raise ConfigError([f"{word}: there is no such option." for word in unknown])
+    tracking = checked(overrides).tracking
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    return [word for word in words if word not in overrides], store
 
 
 def _ui(words: list[str]) -> int:

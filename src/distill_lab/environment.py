@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import subprocess
 from functools import cache
@@ -35,8 +36,17 @@ def environment() -> dict[str, str]:
         "mlflow.source.name": "distill-lab",
         "mlflow.source.git.commit": commit or "unknown",
         "version.python": platform.python_version(),
+        "machine": _machine(),
         **versions,
     }
+
+
+def _machine() -> str:
+    """Return what times depend on: the processor, as far as it is told, and the cores."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.machine())}, {os.cpu_count()} cores"
 
 
 def _git(*words: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -257,12 +258,14 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.chain import run_chain
     from distill_lab.refine import refine
+    from distill_lab.run_report import COMMAND
     from distill_lab.tracking.store import Store
 
     _require_gpu_where_asked(parts)
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    tags = {"overrides": without_secret(" ".join(overrides))}
+    command = without_secret(shlex.join(["distill-lab", *overrides]))
+    tags = {"overrides": without_secret(" ".join(overrides)), COMMAND: command}
     if tracking.job is not None:
         tags["job"] = str(tracking.job)
     if name is None:

@@ -20,6 +20,7 @@ from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
 from distill_lab.own_code import module_file
 from distill_lab.plan import STAGES, Stage, fingerprints
+from distill_lab.run_report import log_config, report_of
 from distill_lab.stages.handoffs import (
     HANDOFF,
     ConnectedLoss,
@@ -105,13 +106,13 @@ def run(
     with store.start(name, {**common, **tags, "kind": "workflow"}, parent_id) as workflow_run:
         shown = {key: value for key, value in parts.config.items() if key != "tracking"}
         workflow_run.log_params({**shown, "choices": parts.choices})
+        log_config(workflow_run, shown)
         _log_data(workflow_run, parts, digest)
         flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say)
         flow.obtain_all()
         report: Report = flow.handoffs["6 evaluate"]
-        path = store.fetch(flow.origin["6 evaluate"], "report.html")
         workflow_run.log_metrics(report.metrics)
-        workflow_run.log_text(path.read_text(encoding="utf-8"), "report.html")
+        path = report_of(store, workflow_run.id)
         tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}
         workflow_run.set_tags(tags)
         look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
@@ -259,7 +260,6 @@ class _Flow:
         if isinstance(handoff, Report):
             for file in (variant.file for variant in handoff.variants):
                 self.store.verify(file.run_id, file.path, file.sha256)
-            self.store.fetch(origin, "report.html")
             self.store.check_model(handoff.model)
 
     def _do(self, stage: Stage) -> None:

@@ -1,1 +1,1 @@
-"""What a run tells its readers: sections of `report.html`, each a pure function of what was found."""
+"""What a run tells its readers: each section of its report is a pure function of what was found."""

@@ -106,8 +106,8 @@ def reliability_diagram(bins: Mapping[str, Reliability]) -> Figure:
         ax.scatter(x, y, sizes, color=colour, marker=marker, alpha=0.75, linewidths=0)
     ax.set_xlim(0, 1.03)
     ax.set_ylim(0, 1.03)
-    add_legend(ax, loc="upper left")
-    label_axes(ax, "confidence", "accuracy", "Calibration")
+    add_legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    label_axes(ax, "confidence", "accuracy")
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from distill_lab.picture import png
+from distill_lab.picture import DOTS_PER_INCH, png
 from distill_lab.report.tables import Link, Row, column_names, format_value, is_numeric
 
 _WIDE_INCHES = 7.0  # wider figures take a whole row of the page
@@ -34,14 +35,17 @@ class Section:
         verdict: a row of cards.
         text: paragraphs.
         tables: each a list of rows.
-        figures: each with its caption; two stand side by side where both are narrow.
+        figures: each drawn, or as the PNG that a stage kept, with its caption; two stand side by
+            side where both are narrow.
+        code: commands and files, shown as they are.
     """
 
     heading: str
     verdict: tuple[Goal, ...] = ()
     text: tuple[str, ...] = ()
     tables: tuple[Sequence[Row], ...] = ()
-    figures: tuple[tuple[Figure, str], ...] = ()
+    figures: tuple[tuple[Figure | bytes, str], ...] = ()
+    code: tuple[str, ...] = ()
 
 
 class _Table(NamedTuple):
@@ -81,9 +85,13 @@ def _address(value: Any) -> str:
     return value.url if isinstance(value, Link) else ""
 
 
-def _png(figure: Figure) -> str:
-    return base64.b64encode(png(figure)).decode("ascii")
+def _png(figure: Figure | bytes) -> str:
+    drawn = figure if isinstance(figure, bytes) else png(figure)
+    return base64.b64encode(drawn).decode("ascii")
 
 
-def _is_wide(figure: Figure) -> bool:
+def _is_wide(figure: Figure | bytes) -> bool:
+    if isinstance(figure, bytes):
+        (pixels,) = struct.unpack(">I", figure[16:20])  # of the header of every PNG
+        return bool(pixels / DOTS_PER_INCH > _WIDE_INCHES)
     return bool(figure.get_figwidth() > _WIDE_INCHES)

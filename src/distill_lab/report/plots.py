@@ -8,7 +8,15 @@ from typing import TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 
 from distill_lab.report.effects import Effect
 from distill_lab.report.style import (
@@ -28,6 +36,8 @@ from distill_lab.report.style import (
 
 _MAX_LABELS = 10
 _CELLS = 12  # in each direction; points of one cell of the plot have one text
+_AXES_HEIGHT = 250  # points (1/72 inch) of `trade_off`, about
+_LINE_HEIGHT = 15  # points of a name
 _NAME_WIDTH = 28  # characters of a line; a longer name would squeeze the axes away
 
 
@@ -58,6 +68,8 @@ def lines(
     for number, (name, values) in enumerate(series.items()):
         colour, dash = _line_style(number)
         ax.plot(x, values, label=name, color=colour, linestyle=dash, marker=marker, markersize=4)
+    if all(float(value).is_integer() for value in x):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
         add_legend(ax, ncols=1 if len(series) <= 5 else 2)
     label_axes(ax, x_label, y_label, title)
@@ -129,7 +141,7 @@ def pareto(points: list[Point], x_label: str, y_label: str, title: str) -> Figur
     middle = sum(ax.get_xlim()) / 2
     for point in points:
         if point["picked"] or len(points) <= _MAX_LABELS:
-            _name_point(ax, point, to_the_left=point["x"] > middle)
+            _name_point(ax, point, point["x"] > middle, above=-14 if point["picked"] else 5)
     add_legend(ax)
     label_axes(ax, x_label, y_label, title)
     return figure
@@ -146,12 +158,14 @@ def trade_off(points: list[Point], x_label: str, y_label: str, title: str) -> Fi
         colour = COLOURS[1] if point["picked"] else COLOURS[0]
         ax.scatter([point["x"]], [point["y"]], s=60, color=colour, zorder=3)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    ax.xaxis.set_major_formatter(FuncFormatter(_shortly))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(0.25, 0.15)
-    middle = sum(point["x"] for point in points) / len(points)
-    for point in () if is_crowded else points:
-        _name_point(ax, point, to_the_left=point["x"] > middle)
     if is_crowded:
         _number_points(ax, points)
+    else:
+        _name_points(ax, points)
     label_axes(ax, x_label, y_label, title)
     return figure
 
@@ -219,17 +233,40 @@ def _number_points(ax: Axes, points: list[Point]) -> None:
     )
 
 
-def _name_point(ax: Axes, point: Point, to_the_left: bool) -> None:
+def _name_points(ax: Axes, points: list[Point]) -> None:
+    """Name points on a log axis, from below upwards, each name clear of the one below it."""
+    logs = [math.log(point["x"]) for point in points]
+    middle = (min(logs) + max(logs)) / 2
+    low, high = ax.get_ylim()
+    free = -math.inf  # above it there is no name yet
+    for point in sorted(points, key=lambda point: point["y"]):
+        at = _AXES_HEIGHT * (point["y"] - low) / (high - low)
+        name_at = max(at, free)
+        free = name_at + _LINE_HEIGHT * len(_in_lines(point["name"]).splitlines())
+        to_the_left = math.log(point["x"]) > middle
+        _name_point(ax, point, to_the_left, name_at - at - _LINE_HEIGHT / 3)
+
+
+def _name_point(ax: Axes, point: Point, to_the_left: bool, above: float) -> None:
     ax.annotate(
-        fill(point["name"], _NAME_WIDTH),
+        _in_lines(point["name"]),
         (point["x"], point["y"]),
-        xytext=(-9 if to_the_left else 9, -14 if point["picked"] else 5),
+        xytext=(-9 if to_the_left else 9, above),
         textcoords="offset points",
         ha="right" if to_the_left else "left",
         fontsize=TEXT_SIZE if point["picked"] else SMALL_SIZE,
         color=INK if point["kept"] else MUTED,
         parse_math=False,
     )
+
+
+def _in_lines(name: str) -> str:
+    return fill(name, _NAME_WIDTH, max_lines=2, placeholder=" ...")
+
+
+def _shortly(number: float, _: object) -> str:
+    """Write a cost: 0.05, 20, 20k, 3M."""
+    return EngFormatter(sep="")(number) if number >= 1000 else f"{number:g}"
 
 
 def _line_style(number: int) -> tuple[str, str]:

@@ -224,6 +224,8 @@ def _rebuild(kind: Any, value: Any) -> Any:
         return kind(**{f.name: _rebuild(hints[f.name], value[f.name]) for f in known})
     if get_origin(kind) is list:
         return [_rebuild(get_args(kind)[0], item) for item in value]
+    if get_origin(kind) is tuple:
+        return tuple(value)
     if get_origin(kind) is UnionType and value is not None:
         return _rebuild(next(arg for arg in get_args(kind) if arg is not type(None)), value)
     return value

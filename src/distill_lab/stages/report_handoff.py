@@ -9,10 +9,14 @@ from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.left_out import LeftOut
 from distill_lab.measure.ranking import Ranking
-from distill_lab.measure.scores import Scores
+from distill_lab.measure.scores import Reliability, Scores
 from distill_lab.stages.handoffs import Weights
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
+
+PREDICTIONS, TARGET = "predictions.safetensors", "target"
+"""Where the run of stage 6 keeps the class that each network names for each sample of the test
+split, (N,) int32 by the network's name, and the key of what is true."""
 
 PYTORCH = "PyTorch"
 """What runs a network that is not exported."""
@@ -24,6 +28,8 @@ class Row:
 
     Attributes:
         file_bytes: size of the file of its weights; None in reports that did not look.
+        reliability: confidence against accuracy; None in reports that did not keep it.
+        confusion: (K, K) counts, rows true, columns said; None where there are many classes.
     """
 
     name: str
@@ -33,6 +39,27 @@ class Row:
     kl_to_teacher: float
     cost: Cost
     file_bytes: int | None = None
+    reliability: Reliability | None = None
+    confusion: list[list[int]] | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The data that a report is about.
+
+    Attributes:
+        name: of the dataset.
+        num_samples: split -> how many.
+        num_labels: of the training samples that the control was trained on; None: of all.
+        class_names: K of them; none where there are too many to be shown.
+        left_out: names of the classes that the student was not trained on.
+    """
+
+    name: str = ""
+    num_samples: dict[str, int] = field(default_factory=dict)
+    num_labels: int | None = None
+    class_names: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -178,6 +205,7 @@ class Report:
         on_train: the distilled student and the teacher, on samples that the student was trained on.
         left_out: of the distilled student, on the classes that it was not trained on, if any.
         variants: compressed networks, if any, each after those that it was made of.
+        data: what all this was measured on.
     """
 
     rows: list[Row]
@@ -189,6 +217,7 @@ class Report:
     on_train: Fidelity
     left_out: LeftOut | None
     variants: list[Variant] = field(default_factory=list)
+    data: Tested = field(default_factory=Tested)
 
     @property
     def headline(self) -> str:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from distill_lab.contracts import Arrays, Parts
+from distill_lab.contracts import Arrays
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.models.deployed import Deployed
-from distill_lab.report import grids, plots, tables
-from distill_lab.report.html import Goal as Card
-from distill_lab.report.html import Section, page
-from distill_lab.report.tables import Cell
+from distill_lab.report import tables
 from distill_lab.settings import Evaluation
 from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import (
@@ -32,20 +29,21 @@ from distill_lab.stages.proposals import Evidence, propose
 from distill_lab.stages.report_handoff import (
     CONTROL,
     DISTILLED,
+    PREDICTIONS,
+    TARGET,
     TEACHER,
     Goal,
-    Proposal,
     Report,
     Row,
+    Tested,
     Variant,
     compare,
     table,
 )
 from distill_lab.stages.retraining import Lesson, Origin
-from distill_lab.stages.variant_report import of_variants
 from distill_lab.stages.variants import Maker, beginnings
 
-MOST_CONFUSED = 1000  # classes; a matrix of a whole vocabulary would take gigabytes
+MOST_CONFUSED = 100  # classes; the matrix of more is no picture, and its numbers are a large file
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,9 @@ def run(
         on_train=_on_train(context, measured[0], measured[-1]),
         left_out=_left_out(context, measured[-1]),
         variants=_variants(context, measured, Lesson(teacher, loss)),
+        data=_tested(context),
     )
-    _log(context, report, measured, design, loss)
+    _log(context, report, measured)
     return report
 
 
@@ -148,6 +147,23 @@ def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
         kl_to_teacher(item.logits, teacher_logits),
         measure_cost(item.net, context.info.input_shape, evaluation.latency_repeats),
         context.store.fetch(weights.run_id, weights.path).stat().st_size,
+        reliability(item.logits, test.targets, evaluation.num_bins),
+        confusion(item.logits, test.targets).tolist() if _is_shown(context) else None,
+    )
+
+
+def _is_shown(context: Context) -> bool:
+    return context.info.num_classes <= MOST_CONFUSED
+
+
+def _tested(context: Context) -> Tested:
+    regime, names = context.parts.regime, context.info.class_names
+    return Tested(
+        context.info.name,
+        {name: len(arrays.targets) for name, arrays in context.splits._asdict().items()},
+        regime.num_labels,
+        list(names) if _is_shown(context) else [],
+        [names[number] for number in regime.leave_out_classes],
     )
 
 
@@ -174,145 +190,11 @@ def _hand_out(context: Context, net: nn.Module) -> str:
     return context.run.log_model(Deployed(net, info.read_by(student=True)), example)
 
 
-def _log(
-    context: Context,
-    report: Report,
-    measured: list[Measured],
-    design: StudentDesign,
-    loss: ConnectedLoss,
-) -> None:
-    targets, bins = context.splits.test.targets, context.parts.evaluation.num_bins
-    names = list(context.info.class_names)
-    confusable = measured if len(names) <= MOST_CONFUSED else []
-    matrices = {item.name: confusion(item.logits, targets) for item in confusable}
-    diagrams = {item.name: reliability(item.logits, targets, bins) for item in measured}
-    points = [
-        plots.Point(
-            name=row.name,
-            x=row.cost.macs,
-            y=row.scores.quality,
-            kept=True,
-            picked=row.name == DISTILLED,
-        )
-        for row in report.rows
-    ]
-    points += [
-        plots.Point(name=one.name, x=one.macs, y=one.scores.quality, kept=True, picked=False)
-        for one in report.variants
-    ]
-    quality = context.info.quality.label
-    figures = {
-        "pareto.png": plots.trade_off(points, "MACs", f"test {quality}", "Kept and saved"),
-        "reliability.png": grids.reliability_diagram(diagrams),
-    }
-    if matrices:
-        figures["confusion.png"] = grids.confusion_matrices(matrices, names)
-    for path, figure in figures.items():
-        context.run.log_figure(figure, path)
+def _log(context: Context, report: Report, measured: list[Measured]) -> None:
+    """Keep the table, and what each network says of each sample of the test split."""
     context.run.log_text(tables.csv_text(table(report)), "table.csv")
     context.run.log_text(tables.markdown(table(report)), "table.md")
     context.run.log_metrics(report.metrics)
-    sections = [
-        Section(
-            "Verdict",
-            verdict=tuple(_card(goal) for goal in report.verdict),
-            text=(
-                _what_ran(context, loss),
-                f"On samples that it was trained on, the student agrees with the teacher on "
-                f"{report.on_train.agreement:.1%}; the table says on how many of the test split.",
-                "Measured on the test split, which no choice was made on. One seed: a difference "
-                "of a few samples is noise; sweep seed=0,1,2 for the spread.",
-                "The control is the same student from the same initial weights under the same "
-                "regime, trained with plain cross-entropy whatever the loss terms are"
-                f"{_on(context.parts)}.",
-            ),
-            tables=(
-                [
-                    _columns(row, "accuracy", "agreement", "ECE", "NLL", "Brier", "KL to teacher")
-                    for row in table(report)
-                ],
-                *_of_ranking(report),
-                [
-                    _columns(row, "parameters", "MACs", "KiB on disk", "latency ms")
-                    for row in table(report)
-                ],
-            ),
-        ),
-        Section(
-            "Trade-off and calibration",
-            text=(f"The student: {design.headline}.",),
-            figures=(
-                (figures["pareto.png"], "What each network knows, and what it costs to ask it."),
-                (figures["reliability.png"], "On the diagonal, confidence is accuracy."),
-            ),
-        ),
-        *of_variants(context.run, report),
-        *_of_left_out_classes(context, report.left_out),
-        Section("Loss terms", tables=(loss.table,)),
-        *_of_confusion(figures),
-        Section(
-            "What to try next",
-            text=() if report.proposals else ("No rule proposes a change.",),
-            tables=(_next(report.proposals),) if report.proposals else (),
-        ),
-    ]
-    title = f"{measured[-1].trained.label} from {measured[0].trained.label}, on {context.info.name}"
-    context.run.log_text(page(title, sections), "report.html")
-
-
-def _of_ranking(report: Report) -> list[list[dict[str, Cell]]]:
-    names = [name for name in table(report)[0] if "@10" in name]
-    return [[_columns(row, *names) for row in table(report)]] if names else []
-
-
-def _of_confusion(figures: dict[str, Figure]) -> list[Section]:
-    if "confusion.png" not in figures:
-        return []
-    shown = (figures["confusion.png"], "Rows: true class; columns: said.")
-    return [Section("Confusion", figures=(shown,))]
-
-
-def _of_left_out_classes(context: Context, found: LeftOut | None) -> list[Section]:
-    if found is None:
-        return []
-    classes = context.parts.regime.leave_out_classes
-    names = ", ".join(context.info.class_names[number] for number in classes)
-    rows = {
-        "none": found.plain,
-        "fewest errors on validation": found.chosen,
-        "fewest errors on test, a bound": found.test_tuned,
-    }
-    table = [
-        {
-            "bias": how,
-            "added to their logits": biased.bias,
-            "errors": biased.errors,
-            f"on the {found.num_samples:,} of {names}": biased.errors_on,
-        }
-        for how, biased in rows.items()
-    ]
-    text = f"The student was not trained on {names}. What it says of them, with a bias and without:"
-    return [Section("Classes that were left out", text=(text,), tables=(table,))]
-
-
-def _what_ran(context: Context, loss: ConnectedLoss) -> str:
-    parts, splits = context.parts, context.splits
-    sizes = ", ".join(f"{name} {len(a.targets):,}" for name, a in splits._asdict().items())
-    return f"Loss: {loss.headline}. Seed {parts.seed}. Samples: {sizes}."
-
-
-def _on(parts: Parts) -> str:
-    labels = parts.regime.num_labels
-    return "" if labels is None else f", on the {labels:,} samples that have a label"
-
-
-def _columns(row: dict[str, Cell], *names: str) -> dict[str, Cell]:
-    return {"": row[""]} | {name: row[name] for name in names}
-
-
-def _card(goal: Goal) -> Card:
-    return Card(goal.name, goal.reached, goal.aim, goal.met)
-
-
-def _next(proposals: list[Proposal]) -> list[dict[str, str | float | int | None]]:
-    return [{"overrides": " ".join(p.overrides), "why": p.why} for p in proposals]
+    said = {item.name: item.logits.argmax(dim=1).int() for item in measured}
+    kept = {TARGET: context.splits.test.targets.int(), **said}
+    context.run.log_bytes(save(kept), PREDICTIONS)

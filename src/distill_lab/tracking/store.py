@@ -23,11 +23,13 @@ from safetensors.torch import load_file
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
-from distill_lab.errors import ConfigError, RunError, without_secret
+from distill_lab.errors import ConfigError, RunError, nearest, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import register
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.view import run_address, store_view
+
+SEARCHED = 50_000  # newest runs whose ids may be given by their beginning; MLflow's limit
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,17 @@ class Store:
             ) from error
         return values
 
+    def read_text(self, run_id: str, path: str) -> str:
+        """Read a text artifact; errors as of `fetch`."""
+        return self.fetch(run_id, path).read_text(encoding="utf-8")
+
+    def look_for(self, run_id: str, path: str) -> Path | None:
+        """Return `fetch`, or None where the artifact is missing."""
+        try:
+            return self.fetch(run_id, path)
+        except RunError:
+            return None
+
     def fetch(self, run_id: str, path: str) -> Path:
         """Return a local copy of an artifact (the file itself where the store is local).
 
@@ -190,6 +203,28 @@ class Store:
     def get(self, run_id: str) -> RunSummary:
         """Return a run as it stands."""
         return _summary(self.client.get_run(run_id))
+
+    def resolve(self, text: str) -> RunSummary:
+        """Return the run whose id is, or begins with, a text.
+
+        Raises:
+            RunError: there is none, or there are several.
+        """
+        known = self.find(text)
+        if known is not None:
+            return known
+        found = self.client.search_runs([self.experiment_id], max_results=SEARCHED)
+        ids = [record.info.run_id for record in found]
+        begun = [run_id for run_id in ids if text and run_id.startswith(text)]
+        if len(begun) != 1:
+            many = f"{len(begun)} runs begin with it" if begun else f"no run.{nearest(text, ids)}"
+            raise RunError(f"run {text!r}: {many}; `distill-lab ui` shows them with their ids.")
+        return self.get(begun[0])
+
+    def history(self, run_id: str, key: str) -> list[float]:
+        """Return the values of a metric in the order of their steps; none if it was not logged."""
+        logged = self.client.get_metric_history(run_id, key)
+        return [metric.value for metric in sorted(logged, key=lambda metric: metric.step)]
 
     def find(self, run_id: str) -> RunSummary | None:
         """Return a run that may not be there."""

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from distill_lab.report import plots
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
-from distill_lab.stages.report_handoff import DISTILLED, Report, Variant, table
-
-if TYPE_CHECKING:
-    from distill_lab.tracking.run import TrackedRun
+from distill_lab.stages.report_handoff import Report, Variant
 
 MARGIN = 1.1  # times that differ by less are called the same: medians repeat no better
 
 
-def of_variants(run: TrackedRun, report: Report) -> list[Section]:
-    """Return the section of the report and log its figures; none where nothing is compressed."""
+def variants(report: Report) -> list[Section]:
+    """Return the table of compressed networks; nothing where none was compressed."""
     if not report.variants:
         return []
-    figures, quality = [], report.validation.compared_by.label
-    for path, unit in (("size.png", "KiB on disk"), ("latency.png", "latency ms")):
-        points = [
-            plots.Point(
-                name=str(row[""]),
-                x=float(row[unit] or 0),
-                y=float(row[quality] or 0),
-                kept=True,
-                picked=row[""] == DISTILLED,
-            )
-            for row in table(report)
-        ]
-        figure = plots.trade_off(points, unit, f"test {quality}", "")
-        run.log_figure(figure, path)
-        figures.append((figure, f"What each network knows, against {unit}."))
     return [
         Section(
             "Compressed",
@@ -44,7 +23,6 @@ def of_variants(run: TrackedRun, report: Report) -> list[Section]:
                 *int8_in_time(report),
             ),
             tables=([_line(report, one) for one in report.variants],),
-            figures=tuple(figures),
         )
     ]
 

@@ -1,0 +1,110 @@
+"""Several runs side by side: which is best, what differs, what each keeps and costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+
+from matplotlib.figure import Figure
+
+from distill_lab.pages.story import Story
+from distill_lab.pages.trade_off import COSTS, kept_against
+from distill_lab.report import plots
+from distill_lab.report.html import Section
+from distill_lab.report.tables import Row
+from distill_lab.stages.report_handoff import DISTILLED, TEACHER, compare
+
+MAX_CURVES = 6  # as many as there are colours
+NAME_WIDTH = 40  # characters of a curve's name
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of the runs.
+
+    Attributes:
+        name: tells it from the others.
+        curve: quality on validation after each epoch.
+    """
+
+    name: str
+    story: Story
+    curve: Sequence[float]
+
+
+def comparison(runs: Sequence[Compared], differing: Sequence[Row]) -> list[Section]:
+    """Return the page of runs, the best on validation first.
+
+    Args:
+        runs: in any order.
+        differing: one row per key of the config that is not the same in all runs.
+    """
+    ranked = sorted(runs, key=lambda one: -one.story.report.validation.quality)
+    names = {one.story.report.data.name for one in runs}
+    by = ranked[0].story.report.validation.compared_by.label
+    best = f"The best on validation is {ranked[0].name}. The test split made no choice."
+    apart = f"They are on different data ({', '.join(sorted(names))}): their numbers are not alike."
+    return [
+        Section(
+            f"By validation {by}",
+            text=(best, *([apart] if len(names) > 1 else [])),
+            tables=([_line(one) for one in ranked],),
+        ),
+        Section("What differs", tables=(differing,)),
+        Section("Kept and saved", figures=_trade_offs(ranked, by)),
+        Section("Training", figures=_curves(ranked, by)),
+    ]
+
+
+def _line(one: Compared) -> Row:
+    report = one.story.report
+    student, by = report.row(DISTILLED), report.validation.compared_by.label
+    found = compare(report.rows)
+    return {
+        "": one.name,
+        "run": one.story.link(one.story.run_id),
+        f"val {by}": report.validation.quality,
+        f"test {by}": student.scores.quality,
+        "of its teacher's": found.accuracy_kept,
+        "points over control": 100 * found.gain,
+        "agreement": student.agreement,
+        "ECE": student.scores.ece,
+        "parameters": student.cost.parameters,
+        "MACs": student.cost.macs,
+        "latency ms": student.cost.latency_ms,
+        "KiB on disk": None if student.file_bytes is None else student.file_bytes / 1024,
+    }
+
+
+def _trade_offs(ranked: Sequence[Compared], by: str) -> tuple[tuple[Figure, str], ...]:
+    students: list[dict[str, object]] = [{**_line(one)} for one in ranked]
+    teachers = {}
+    for one in ranked:
+        row = one.story.report.row(TEACHER)
+        teachers[one.story.teacher.best.weights.sha256] = {
+            "": f"teacher of {one.name}",
+            f"test {by}": row.scores.quality,
+            "MACs": row.cost.macs,
+            "latency ms": row.cost.latency_ms,
+            "KiB on disk": None if row.file_bytes is None else row.file_bytes / 1024,
+        }
+    rows = [*students, *teachers.values()]
+    figures = ((cost, kept_against(rows, f"test {by}", cost, ranked[0].name)) for cost in COSTS)
+    return tuple((drawn, f"Students and teachers, by {cost}.") for cost, drawn in figures if drawn)
+
+
+def _curves(ranked: Sequence[Compared], by: str) -> tuple[tuple[Figure, str], ...]:
+    shown: Mapping[str, Sequence[float]] = {
+        shorten(f"{place}. {one.name}", NAME_WIDTH, placeholder=" ..."): one.curve
+        for place, one in enumerate(ranked[:MAX_CURVES], 1)
+    }
+    length = max(map(len, shown.values()))
+    if not length:
+        return ()
+    epochs = [float(number + 1) for number in range(length)]
+    padded = {name: [*curve, *[math.nan] * (length - len(curve))] for name, curve in shown.items()}
+    figure = plots.lines(epochs, padded, "", "epoch", f"validation {by}")
+    fewer = f" of the best {MAX_CURVES} of {len(ranked)}" if len(ranked) > MAX_CURVES else ""
+    return ((figure, f"Students while they were trained{fewer}."),)
