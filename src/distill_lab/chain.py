@@ -59,7 +59,7 @@ def run_chain(
         path = report_of(store, run.id)
         run.set_tags({"mlflow.note.content": tables.markdown(rows), MODEL: done.model})
         below = f"tags.`mlflow.parentRunId` = '{run.id}'"
-        look = store.view(run.id, below, ["choices.loss", "seed"])
+        look = store.view(run.id, below, ["choices.loss", "seed"], parts.data.info.quality.decides)
     print("\n" + tables.text(rows))
     return replace(done, run_id=run.id, look=look, report_path=path)
 

@@ -195,6 +195,11 @@ class Quality(NamedTuple):
     key: str
     label: str
 
+    @property
+    def decides(self) -> str:
+        """The metric by which runs are chosen."""
+        return f"val/{self.key}"
+
 
 ACCURACY, NDCG10 = Quality("accuracy", "accuracy"), Quality("ndcg10", "NDCG@10")
 

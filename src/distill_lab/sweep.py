@@ -75,7 +75,12 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         from distill_lab.sweep_summary import summarise  # imports matplotlib: not before it is due
 
         columns = [column(key) for key in keys]
-        look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns)
+        look = store.view(
+            run.id,
+            f"tags.`mlflow.parentRunId` = '{run.id}'",
+            columns,
+            first.data.info.quality.decides,
+        )
         run.set_tags({"look": look})
         registered = {number: registry_name(made) for number, made in parts.items()}
         text, num_failed = summarise(store, run, asked, names, keys, wrong, registered)

@@ -115,7 +115,9 @@ def run(
         path = report_of(store, workflow_run.id)
         tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}
         workflow_run.set_tags(tags)
-        look = store.view("workflows", "tags.kind = 'workflow'", SHOWN_PARAMS)
+        look = store.view(
+            "workflows", "tags.kind = 'workflow'", SHOWN_PARAMS, parts.data.info.quality.decides
+        )
         student_run = flow.origin["5 train"]
         return Done(workflow_run.id, report, student_run, report.model, path, look, flow.reused)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from distill_lab.contracts import NDCG10
 from distill_lab.errors import ConfigError, RunError
 from distill_lab.tracking.store import Store
 
@@ -212,3 +214,34 @@ def test_a_password_is_neither_tagged_nor_told(store):
     with pytest.raises(ConfigError) as caught:
         Store("bogus://ann:pw@host/db", "e", None)
     assert "pw" not in str(caught.value)
+
+
+def test_a_view_shows_the_best_first_by_what_runs_are_chosen_by(store):
+    store.view("mine", "tags.kind = 'workflow'", ["seed"], NDCG10.decides)
+    kept = store.client.get_experiment(store.experiment_id).tags["mlflow.sharedViewState.mine"]
+    view = json.loads(kept)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`val/ndcg10`", False)
+    assert "metrics.`val/ndcg10`" in view["selectedColumns"]
+
+
+def test_the_beginning_of_an_id_is_enough_where_one_run_has_it(store):
+    one, other = finished(store, "one", {}), finished(store, "other", {})
+    assert store.resolve(one[:20]).id == one
+    assert store.resolve(other).name == "other"
+    with pytest.raises(RunError, match="no run"):
+        store.resolve("zz")
+
+
+def test_a_beginning_that_several_runs_have_is_refused(store):
+    ids = {finished(store, str(number), {})[0] for number in range(17)}  # 16 hexadecimal digits
+    with pytest.raises(RunError, match="runs begin with it"):
+        for digit in sorted(ids):
+            store.resolve(digit)
+
+
+def test_a_curve_is_read_in_the_order_of_its_steps(store):
+    with store.start("one", {}) as run:
+        for step in (2, 0, 1):
+            run.log_metrics({"loss": float(step)}, step)
+    assert store.history(run.id, "loss") == [0.0, 1.0, 2.0]
+    assert store.history(run.id, "other") == []

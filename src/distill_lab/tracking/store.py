@@ -248,9 +248,11 @@ class Store:
         """Make a logged model a version in the registry; see `tracking.registry.register`."""
         return register(self.client, model, name)
 
-    def view(self, key: str, filter_text: str, params: Sequence[str] = ()) -> str:
+    def view(
+        self, key: str, filter_text: str, params: Sequence[str] = (), best_by: str = "val/accuracy"
+    ) -> str:
         """Keep a view of the runs and return its address; see `tracking.view.store_view`."""
-        return store_view(self.client, self.experiment_id, key, filter_text, params)
+        return store_view(self.client, self.experiment_id, key, filter_text, params, best_by)
 
     def run_address(self, run_id: str) -> str:
         """Return the address of a run in the MLflow UI."""

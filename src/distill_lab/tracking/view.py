@@ -33,7 +33,12 @@ def run_address(experiment_id: str, run_id: str) -> str:
 
 
 def store_view(
-    client: MlflowClient, experiment_id: str, key: str, filter_text: str, params: Sequence[str]
+    client: MlflowClient,
+    experiment_id: str,
+    key: str,
+    filter_text: str,
+    params: Sequence[str],
+    best_by: str,
 ) -> str:
     """Keep a view of the experiment's runs and return its address.
 
@@ -45,11 +50,12 @@ def store_view(
         key: name of the view.
         filter_text: which runs, in MLflow's search syntax.
         params: shown as columns before the metrics.
+        best_by: metric by which the best run comes first.
     """
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in METRICS]
     state = {
         "searchFilter": filter_text,
-        "orderByKey": f"metrics.`{METRICS[0]}`",
+        "orderByKey": f"metrics.`{best_by}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
