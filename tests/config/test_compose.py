@@ -257,7 +257,8 @@ def test_groups_appear_once_per_place_and_only_losses_and_steps_take_several():
 def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.temperature.Linear") == {"start": 8.0, "end": 2.0}
     assert ready("distill_lab.losses.kd.KD") == {"weight": 0.9}
-    assert ready("distill_lab.settings.Refine") == {"rounds": 0}
+    refine = {"rounds": 0, "max_minutes": None, "patience": 2}
+    assert ready("distill_lab.settings.Refine") == refine
     assert ready("distill_lab.nothing.X") == {}
 
 
