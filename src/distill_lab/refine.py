@@ -21,6 +21,7 @@ from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 
 SHOWN = ("round", "from", "name", "gain", "goals met", "brought")
+NOTHING = "nothing better"
 
 
 def refine(
@@ -120,7 +121,8 @@ class _Loop:
         made = Round(number, name, parent, proposal.why, shown, brought, seconds)
         if done is not None:
             made = self._judged(made, replace(done, overrides=overrides))
-        print(f"  brought: {made.brought}")
+        points = "" if made.gain is None else f", {100 * made.gain:+.2f} points on validation"
+        print(f"  brought: {made.brought}{points}")
         self.lineage = replace(self.lineage, rounds=[*self.lineage.rounds, made])
         self._log()
 
@@ -132,7 +134,7 @@ class _Loop:
         gain = done.standing.quality - before.quality
         if brought is not None:
             self.best = done
-        said = f"{brought or 'nothing better'} ({100 * gain:+.2f} points on validation)"
+        said = brought or NOTHING
         with self.store.open(done.run_id) as run:
             run.log_metrics({f"refine/gain_val_{done.report.validation.compared_by.key}": gain})
             run.set_tags({"brought": said, "best_so_far": self.best.run_id})
