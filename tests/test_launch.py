@@ -179,8 +179,8 @@ def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
 def test_refinement_follows_where_rounds_are_asked_for(calls):
     parts = checked(["evaluation.refine.rounds=2"])
     assert run_job(parts, ["seed=1"]).model == "models:/distill-lab-digits/1 of refined"
-    first, _, overrides, rounds, check = calls[1]
-    assert (first.model, overrides, rounds) == ("logged", ["seed=1"], 2)
+    first, _, overrides, evaluation, check = calls[1]
+    assert (first.model, overrides, evaluation.refine.rounds) == ("logged", ["seed=1"], 2)
     assert check is checked
 
 

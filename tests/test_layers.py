@@ -43,7 +43,7 @@ SHARED_BY_STAGES = {
     "candidates",
     "teach",
 }
-SHARED_BY_STAGES |= {"retraining", "variants"}
+SHARED_BY_STAGES |= {"retraining", "variants", "rules"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},

@@ -74,7 +74,7 @@ SOUND = {
         "proxy_epochs": 1,
         "latency_repeats": 1,
     },
-    Refine: {"rounds": 0},
+    Refine: {"rounds": 0, "max_minutes": 30.0, "patience": 2},
     Evaluation: {
         "num_bins": 2,
         "num_train_samples": 1,
@@ -83,7 +83,7 @@ SOUND = {
         "goal_compute_saved": 0.7,
         "goal_parameters_fraction": 0.4,
         "register_as": None,
-        "refine": Refine(0),
+        "refine": Refine(0, None, 2),
     },
     Variants: {
         "chains": [["prune"], ["prune", "int8"]],
@@ -169,6 +169,8 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Design, "proxy_epochs", 0),
         *cases(Design, "latency_repeats", 0),
         *cases(Refine, "rounds", -1),
+        *cases(Refine, "max_minutes", 0.0, -1.0, math.nan),
+        *cases(Refine, "patience", 0),
         *cases(Evaluation, "num_bins", 1),
         *cases(Evaluation, "num_train_samples", 0),
         *cases(Evaluation, "latency_repeats", 0),
@@ -236,6 +238,7 @@ def test_the_momenta_of_dot_may_reach_zero(momentum, delta):
         (Cache, "views"),
         (Cache, "top_k"),
         (Hardware, "threads"),
+        (Refine, "max_minutes"),
     ],
 )
 def test_null_means_no_limit(cls, name):

@@ -417,6 +417,8 @@ class Parts:
         students: every point of the student's grid.
         loss: term name -> loss.
         compress: step name -> step of compression, in order.
+        architectures: option of that group -> network, for what is proposed; part of no
+            fingerprint.
         config: the resolved config as plain values, for fingerprints and logging.
         choices: group -> option, for logging.
     """
@@ -438,6 +440,7 @@ class Parts:
     cache: Cache
     evaluation: Evaluation
     compress: dict[str, Component]
+    architectures: dict[str, Component]
     variants: Variants
     hardware: Hardware
     tracking: Tracking

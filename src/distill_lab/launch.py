@@ -276,7 +276,7 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     done.overrides = [text for text in overrides if not split_override(text)[0].startswith(ROUNDS)]
     done.proposals = list(done.report.proposals)
     if parts.evaluation.refine.rounds > 0:
-        done = refine(done, store, list(overrides), parts.evaluation.refine.rounds, checked)
+        done = refine(done, store, list(overrides), parts.evaluation, checked)
     registered = registry_name(parts)
     if registered is not None and tracking.sweep_run_id is None:
         done.model = store.register(done.report.model, registered)

@@ -244,12 +244,20 @@ class Design:
 
 @dataclass(frozen=True)
 class Refine:
-    """How many proposed configs stage 6 goes on to run by itself."""
+    """How many proposed configs are run by themselves, and what ends that before.
+
+    `max_minutes` are those of the rounds, by the clock; `patience` is how many rounds in a row may
+    bring nothing.
+    """
 
     rounds: int
+    max_minutes: float | None
+    patience: int
 
     def __post_init__(self) -> None:
         _require("rounds", self.rounds, ">= 0", self.rounds >= 0)
+        _positive("max_minutes", self.max_minutes)
+        _positive("patience", self.patience)
 
 
 @dataclass(frozen=True)

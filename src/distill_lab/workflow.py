@@ -30,6 +30,7 @@ from distill_lab.stages.handoffs import (
     from_plain,
     to_plain,
 )
+from distill_lab.stages.lineage import Standing, standing, standing_of_teacher
 from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
@@ -48,6 +49,8 @@ class Done:
     Attributes:
         run_id: of the workflow's run.
         report: of stage 6.
+        teacher: how the best teacher stands on validation.
+        standing: how what is handed out does.
         student_run: of the stage that trained the student, in whichever workflow that was.
         model: URI to serve the student by; a version in the registry where it is registered.
         report_path: local path of report.html.
@@ -59,6 +62,8 @@ class Done:
 
     run_id: str
     report: Report
+    teacher: Standing
+    standing: Standing
     student_run: str
     model: str
     report_path: Path
@@ -118,8 +123,19 @@ def run(
         look = store.view(
             "workflows", "tags.kind = 'workflow'", SHOWN_PARAMS, parts.data.info.quality.decides
         )
-        student_run = flow.origin["5 train"]
-        return Done(workflow_run.id, report, student_run, report.model, path, look, flow.reused)
+        num_validation = len(splits.validation.targets)
+        scores = flow.handoffs["1 teacher"].best.scores
+        return Done(
+            run_id=workflow_run.id,
+            report=report,
+            teacher=standing_of_teacher(report, scores, num_validation),
+            standing=standing(report, num_validation),
+            student_run=flow.origin["5 train"],
+            model=report.model,
+            report_path=path,
+            look=look,
+            reused=flow.reused,
+        )
 
 
 def _require_samples(parts: Parts, splits: Splits) -> None:

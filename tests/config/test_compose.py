@@ -7,7 +7,7 @@ import pytest
 from distill_lab.config import compose as subject
 from distill_lab.config import overrides
 from distill_lab.config.compose import compose, composed, jobs, jobs_at_once, own_sweep
-from distill_lab.config.groups import groups, options, ready, takes_several
+from distill_lab.config.groups import groups, networks, options, ready, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.errors import ConfigError
 
@@ -254,10 +254,17 @@ def test_groups_appear_once_per_place_and_only_losses_and_steps_take_several():
     assert [key for key in groups() if takes_several(key)] == ["loss", "compress"]
 
 
+def test_networks_by_name_are_those_that_stand_for_one():
+    found = networks()
+    assert found["mlp_30"]["widths"] == [30, 30]
+    assert set(options("architecture")) - found.keys() >= {"mlp_student", "cnn_teacher"}  # grids
+
+
 def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.temperature.Linear") == {"start": 8.0, "end": 2.0}
     assert ready("distill_lab.losses.kd.KD") == {"weight": 0.9}
-    assert ready("distill_lab.settings.Refine") == {"rounds": 0}
+    refine = {"rounds": 0, "max_minutes": None, "patience": 2}
+    assert ready("distill_lab.settings.Refine") == refine
     assert ready("distill_lab.nothing.X") == {}
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Literal, get_args, get_origin
 
 from distill_lab import settings, temperature
-from distill_lab.config.groups import options, ready
+from distill_lab.config.groups import networks, options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
 from distill_lab.config.signature import OURS, Parameter, conforms, describe, signature_of
@@ -167,6 +167,7 @@ def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Part
         loss={name: component(node) for name, node in config["loss"].items()},
         temperature=component(config["temperature"]),
         compress={name: component(node) for name, node in config["compress"].items()},
+        architectures={name: component(node) for name, node in networks().items()},
         config=config,
         choices={"loss": "+".join(config["loss"]), **(choices or {})},
         **made,

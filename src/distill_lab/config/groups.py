@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-EXPERIMENTS = "experiments"
+ARCHITECTURE, EXPERIMENTS = "architecture", "experiments"
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = next(root for root in (PACKAGE, *PACKAGE.parents) if (root / "conf/config.yaml").is_file())
 CONF = ROOT / "conf"
@@ -65,18 +66,40 @@ def ready(target: str) -> dict[str, Any]:
     return next((values for values in found if values is not None), {})
 
 
+def networks() -> dict[str, dict[str, Any]]:
+    """Return the options of `architecture` as they stand in their files, but for grids."""
+    trees = {path: tree for folder in conf_folders() for path, tree in _trees(folder).items()}
+    return {
+        path.stem: tree
+        for path, tree in trees.items()
+        if path.parent.name == ARCHITECTURE and isinstance(tree, dict) and _names_one(tree)
+    }
+
+
+def _names_one(node: dict[str, Any]) -> bool:
+    """Tell whether a network has a `_target_`, and each of its knobs a value of its own."""
+    values = node.values()
+    return "_target_" in node and not any(isinstance(v, dict) or v == "???" for v in values)
+
+
 @cache
 def _ready_values(folder: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*/*.yaml")):
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError:  # whoever chooses it is told
-            continue
+    for tree in _trees(folder).values():
         for node in _nodes(tree):
             values = {key: _first(value) for key, value in node.items() if key != "_target_"}
             found.setdefault(str(node.get("_target_")), values)
     return found
+
+
+@cache
+def _trees(folder: Path) -> dict[Path, Any]:
+    """Return what is in the options of a folder, by path; files that are no yaml are left out."""
+    trees = {}
+    for path in sorted(folder.glob("*/*.yaml")):
+        with suppress(yaml.YAMLError):  # whoever chooses it is told
+            trees[path] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return trees
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

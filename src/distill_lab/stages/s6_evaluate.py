@@ -25,7 +25,7 @@ from distill_lab.stages.handoffs import (
     TeacherChoice,
     TrainedStudent,
 )
-from distill_lab.stages.proposals import Evidence, propose
+from distill_lab.stages.proposals import propose
 from distill_lab.stages.report_handoff import (
     CONTROL,
     DISTILLED,
@@ -41,6 +41,7 @@ from distill_lab.stages.report_handoff import (
     table,
 )
 from distill_lab.stages.retraining import Lesson, Origin
+from distill_lab.stages.rules.evidence import Evidence
 from distill_lab.stages.variants import Maker, beginnings
 
 MOST_CONFUSED = 100  # classes; the matrix of more is no picture, and its numbers are a large file
@@ -70,18 +71,20 @@ def run(
     measured = _measure(context, teacher, control, student)
     rows = [_row(context, item, measured[0].logits) for item in measured]
     verdict = judge(rows, parts.evaluation)
-    proposals = propose(Evidence(parts, teacher, knowledge, design, loss, student, control))
     model = _hand_out(context, measured[-1].net)
+    on_train = _on_train(context, measured[0], measured[-1])
+    variants = _variants(context, measured, Lesson(teacher, loss))
+    evidence = Evidence(parts, teacher, knowledge, design, loss, student, on_train, variants)
     report = Report(
         rows,
         verdict,
-        proposals,
+        propose(evidence),
         validation=student.scores,
         model=model,
         seconds_per_epoch=student.seconds / student.epochs,
-        on_train=_on_train(context, measured[0], measured[-1]),
+        on_train=on_train,
         left_out=_left_out(context, measured[-1]),
-        variants=_variants(context, measured, Lesson(teacher, loss)),
+        variants=variants,
         data=_tested(context),
     )
     _log(context, report, measured)
