@@ -104,6 +104,10 @@ def refined(monkeypatch):
 
         monkeypatch.setattr(workflow, "run", run)
         monkeypatch.setattr("distill_lab.refine.monotonic", lambda: now[0])
+        told = []
+        monkeypatch.setattr(
+            "distill_lab.refine.report_of", lambda store, run_id: told.append(run_id)
+        )
         store = SimpleNamespace(open=lambda run_id: nullcontext(runs[run_id]))
         limits = Refine(len(rounds), max_minutes, patience)
         evaluation = Evaluation(15, 64, 3, 0.95, 0.70, 0.40, None, limits)
@@ -117,9 +121,14 @@ def refined(monkeypatch):
             lineage=lineage,
             runs=runs,
             whole=from_plain(Lineage, files["refinement.json"]),
+            told=told,
         )
 
     return go
+
+
+def test_the_report_of_the_first_run_is_written_again_with_the_lineage(refined):
+    assert refined(done("first", 0.8, "seed=1"), [], done("second", 0.9)).told == ["first"]
 
 
 @pytest.mark.parametrize("error", [RunError("it diverged."), ConfigError(["seed: no."])])

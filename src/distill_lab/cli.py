@@ -6,14 +6,13 @@ Heavy imports are inside functions, so that `--help` and a config error answer a
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
-from distill_lab.naming import LOOK
+from distill_lab.naming import LOOK, command
 from distill_lab.parallel import Terminated, be_quiet, sigterm_raises
 
 if TYPE_CHECKING:
@@ -244,8 +243,7 @@ def _show(done: Done, uri: str) -> None:
     if done.proposals:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.proposals:
-            command = shlex.join(merged(done.overrides, proposal.overrides))
-            print(f"  distill-lab {without_secret(command)}\n      {proposal.why}")
+            print(f"  {command(merged(done.overrides, proposal.overrides))}\n      {proposal.why}")
     print(f"\nReport  {done.report_path}\nModel   {done.model}")
     print(f"Run     {done.run_id} in {without_secret(uri)}")
     print(f"{LOOK}\n        {done.look}")

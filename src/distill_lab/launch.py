@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from distill_lab.config.recipes import far_from_recipes
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
 from distill_lab.fingerprint import source_hash, targets
-from distill_lab.naming import short_name, split_override
+from distill_lab.naming import command, short_name, split_override
 from distill_lab.own_code import make_importable, module_file
 
 if TYPE_CHECKING:
@@ -264,8 +263,7 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     _require_gpu_where_asked(parts)
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    command = without_secret(shlex.join(["distill-lab", *overrides]))
-    tags = {"overrides": without_secret(" ".join(overrides)), COMMAND: command}
+    tags = {"overrides": without_secret(" ".join(overrides)), COMMAND: command(overrides)}
     if tracking.job is not None:
         tags["job"] = str(tracking.job)
     if name is None:

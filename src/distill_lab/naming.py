@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from distill_lab.errors import without_secret
@@ -21,6 +22,15 @@ def short_name(overrides: Sequence[str]) -> str:
     """
     pairs = map(split_override, overrides)
     return " ".join(f"{short_key(key)}={without_secret(short_value(v))}" for key, v in pairs)
+
+
+def command(overrides: Sequence[str]) -> str:
+    """Return the command line that runs overrides, without secrets.
+
+    >>> command(["seed=1", "loss=[ce,kd]"])
+    "distill-lab seed=1 'loss=[ce,kd]'"
+    """
+    return without_secret(shlex.join(["distill-lab", *overrides]))
 
 
 def split_override(text: str) -> tuple[str, str]:

@@ -10,9 +10,10 @@ from distill_lab import workflow
 from distill_lab.chain import run_chain
 from distill_lab.contracts import Parts
 from distill_lab.errors import DistillLabError, without_secret
-from distill_lab.naming import short_name, split_override
+from distill_lab.naming import command, short_name, split_override
 from distill_lab.pages import refinement
 from distill_lab.report import tables
+from distill_lab.run_report import COMMAND, report_of
 from distill_lab.settings import Evaluation, Refine
 from distill_lab.stages.handoffs import to_plain
 from distill_lab.stages.lineage import LINEAGE, Lineage, Round, goals_met, improvement, rows
@@ -109,6 +110,7 @@ class _Loop:
             "refined_from": self.best.run_id,
             "why": proposal.why,
             "overrides": " ".join(overrides),
+            COMMAND: command(overrides),
         }
         began, done, brought = monotonic(), None, ""
         try:
@@ -165,6 +167,7 @@ class _Loop:
         """Log and show why it stopped and what it brought; return the best."""
         self.lineage = replace(self.lineage, stopped=stopped)
         self._log()
+        report_of(self.store, self.first.run_id)  # with the lineage
         quality = self.lineage.quality
         columns = [*SHOWN[:3], f"val {quality}", *SHOWN[3:], f"test {quality}"]
         print(f"\nRefinement stops. {stopped}")

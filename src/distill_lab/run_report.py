@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 
 from distill_lab.environment import environment
 from distill_lab.errors import RunError
+from distill_lab.pages import refinement
 from distill_lab.pages.page import sections, title
 from distill_lab.pages.story import Story
 from distill_lab.plan import STAGES
 from distill_lab.report.html import Section, page
 from distill_lab.report.tables import Row
 from distill_lab.stages.handoffs import HANDOFF, from_plain
+from distill_lab.stages.lineage import LINEAGE, Lineage
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -57,6 +59,8 @@ def report_of(store: Store, run_id: str) -> Path:
     if record.tags["kind"] == CHAIN:
         rows = _rows(store.read_text(run_id, PASSES))
         more = [Section("Passes", text=("The page is of the last.",), tables=(rows,))]
+    if store.look_for(run_id, LINEAGE) is not None:
+        more += refinement.sections(from_plain(Lineage, store.read_json(run_id, LINEAGE)))
     told, run = sections(story, more), store.open(run_id)
     for section in told:
         for number, (figure, _) in enumerate(section.figures):
