@@ -246,7 +246,8 @@ def _show(done: Done, uri: str) -> None:
         for proposal in done.proposals:
             command = shlex.join(merged(done.overrides, proposal.overrides))
             print(f"  distill-lab {without_secret(command)}\n      {proposal.why}")
-    print(f"\nReport  {done.report_path}\nModel   {done.model}")
+    print(f"\nReport  {done.report_path}")
+    print(done.handed_over.lines if done.handed_over else f"Model   {done.model}")
     print(f"Run     {done.run_id} in {without_secret(uri)}")
     print(f"{LOOK}\n        {done.look}")
 
