@@ -130,7 +130,7 @@ def _inputs(facts: Facts) -> str:
         said += f"; those of the training split are in [{low:.4g}, {high:.4g}]"
     mean, std = (", ".join(f"{one:.4g}" for one in numbers) for numbers in (info.mean, info.std))
     return (
-        f"{said}. The model takes off the mean ({mean}) and divides by the deviation ({std}) itself"
+        f"{said}. Served, and in `.pt2` and `.onnx`, it normalises by mean {mean}, deviation {std}"
     )
 
 
