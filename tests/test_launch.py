@@ -125,7 +125,8 @@ class FakeStore:
 
 def done(model):
     report = SimpleNamespace(model=model, proposals=["next"])
-    return SimpleNamespace(report=report, model=model, run_id=f"run of {model}", handed_over=None)
+    left = {"overrides": [], "handed_over": None}
+    return SimpleNamespace(report=report, model=model, run_id=f"run of {model}", **left)
 
 
 @pytest.fixture
