@@ -122,17 +122,19 @@ class FakeStore:
     def __init__(self, *where):
         self.where = where
 
-    def register(self, model, name):
-        return f"models:/{name}/1 of {model}"
-
 
 def done(model):
-    return SimpleNamespace(report=SimpleNamespace(model=model, proposals=["next"]), model=model)
+    report = SimpleNamespace(model=model, proposals=["next"])
+    left = {"overrides": [], "handed_over": None}
+    return SimpleNamespace(report=report, model=model, run_id=f"run of {model}", **left)
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What `run_job` hands to the workflow and the refinement, in order."""
+    """What `run_job` hands to the workflow and the refinement, in order.
+
+    What is handed over is called by its run.
+    """
     made = []
 
     def run(*args):
@@ -143,7 +145,11 @@ def calls(monkeypatch):
         made.append(args)
         return done("refined")
 
+    def hand_over(store, parts, run_id, overrides):
+        return SimpleNamespace(model=f"version of {run_id}")
+
     monkeypatch.setattr("distill_lab.tracking.store.Store", FakeStore)
+    monkeypatch.setattr("distill_lab.handover.hand_over.hand_over", hand_over)
     monkeypatch.setattr("distill_lab.workflow.run", run)
     monkeypatch.setattr("distill_lab.refine.refine", refine)
     return made
@@ -160,7 +166,7 @@ def calls(monkeypatch):
 )
 def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, overrides, given, name):
     finished = run_job(checked(overrides), overrides, given)
-    assert finished.model == "models:/distill-lab-digits/1 of logged"
+    assert finished.model == "version of run of logged"
     [(_, store, run_name, tags, parent)] = calls
     assert run_name == name
     assert tags == {"overrides": " ".join(overrides)}
@@ -171,6 +177,7 @@ def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, override
 def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
     finished = run_job(checked(["tracking.sweep_run_id=abc", "tracking.job=4"]), ["seed=1"])
     assert finished.model == "logged"
+    assert finished.handed_over is None
     [(_, _, _, tags, parent)] = calls
     assert tags == {"overrides": "seed=1", "job": "4"}
     assert parent == "abc"
@@ -178,7 +185,7 @@ def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
 
 def test_refinement_follows_where_rounds_are_asked_for(calls):
     parts = checked(["evaluation.refine.rounds=2"])
-    assert run_job(parts, ["seed=1"]).model == "models:/distill-lab-digits/1 of refined"
+    assert run_job(parts, ["seed=1"]).model == "version of run of refined"
     first, _, overrides, evaluation, check = calls[1]
     assert (first.model, overrides, evaluation.refine.rounds) == ("logged", ["seed=1"], 2)
     assert check is checked

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "config": LEVEL_0 | {"temperature", "naming"},
     "stages": LEVEL_0 | LEVEL_1 | {"training", "report", "fingerprint", "environment"},
     "pages": LEVEL_0 | LEVEL_1 | {"report", "stages"},
+    "handover": LEVEL_0 | LEVEL_1 | {"report", "stages", "tracking"},
     "own_parts": LEVEL_0 | LEVEL_1,
     "preflight": LEVEL_0 | LEVEL_1 | {"training", "config", "own_parts"},
 }

@@ -135,9 +135,9 @@ def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
         open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
     )
     asked = [["regime.lr=0.1"], ["regime.lr=0.2"]]
-    names, unnamed = ["a", "b"], {0: None, 1: None}
-    text, failed = summarise(store, sink, asked, names, ["regime.lr"], {}, unnamed)
+    text, failed, best = summarise(store, sink, asked, ["a", "b"], ["regime.lr"], {})
     assert failed == 0
+    assert best == (1, "run1")
     assert (kept["best_run"], kept["val/ndcg10"], kept["test/ndcg10"]) == ("run1", 0.2, 0.2)
     assert "best validation NDCG@10 first" in text
     assert text.index("0.2 ") < text.index("0.1 ")
@@ -156,9 +156,9 @@ def test_a_sweep_over_steps_shows_what_they_make_of_the_student():
         open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
     )
     sink = SimpleNamespace(id="sweep", **dict.fromkeys(SINK, lambda *given: None))
-    key, unnamed = "compress.prune_structured.fraction", {0: None, 1: None}
+    key = "compress.prune_structured.fraction"
     asked = [[f"{key}=0.3"], [f"{key}=0.5"]]
-    text, _ = summarise(store, sink, asked, ["a", "b"], [key], {}, unnamed)
+    text, *_ = summarise(store, sink, asked, ["a", "b"], [key], {})
     assert "compressed/last/test/accuracy" in text
     assert "0.41" in text
     assert "0.42" in text

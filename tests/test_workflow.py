@@ -39,6 +39,7 @@ QUICK = [
     WIDTHS,
     "teacher.channels={grid: [[4, 8], [8, 16]]}",
     "hardware.threads=1",
+    "evaluation.register_as=null",
 ]
 MEASURED = ("latency", "seconds")  # metrics that differ from run to run
 
@@ -325,13 +326,12 @@ def test_distillation_alone_needs_no_cross_entropy(here):
     assert "5 control" in go("loss=kd").reused
 
 
-def test_served_model_answers_with_the_numbers_of_the_report(here):
+def test_logged_model_answers_with_the_numbers_of_the_report(here):
     import mlflow
 
     parts = checked(QUICK)
     test = parts.data.load().test
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    assert here.model == "models:/distill-lab-fake/1"
     model = mlflow.pyfunc.load_model(here.model)
     logits = model.predict(test.inputs.numpy())
     accuracy = float((logits.argmax(axis=1) == test.targets.numpy()).mean())

@@ -244,7 +244,8 @@ def _show(done: Done, uri: str) -> None:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.proposals:
             print(f"  {command(merged(done.overrides, proposal.overrides))}\n      {proposal.why}")
-    print(f"\nReport  {done.report_path}\nModel   {done.model}")
+    print(f"\nReport  {done.report_path}")
+    print(done.handed_over.lines if done.handed_over else f"Model   {done.model}")
     print(f"Run     {done.run_id} in {without_secret(uri)}")
     print(f"{LOOK}\n        {done.look}")
 

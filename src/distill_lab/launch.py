@@ -247,7 +247,7 @@ def _networks() -> list[dict[str, Any]]:
 
 
 def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
-    """Run the workflow of one checked run, then its refinement rounds; register the model.
+    """Run the workflow of one checked run, then its refinement rounds; hand over the student.
 
     Args:
         parts: the checked run.
@@ -256,6 +256,7 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     """
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.chain import run_chain
+    from distill_lab.handover.hand_over import hand_over
     from distill_lab.refine import refine
     from distill_lab.run_report import COMMAND
     from distill_lab.tracking.store import Store
@@ -275,9 +276,10 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     done.proposals = list(done.report.proposals)
     if parts.evaluation.refine.rounds > 0:
         done = refine(done, store, list(overrides), parts.evaluation, checked)
-    registered = registry_name(parts)
-    if registered is not None and tracking.sweep_run_id is None:
-        done.model = store.register(done.report.model, registered)
+        parts = checked(done.overrides)
+    if tracking.sweep_run_id is None:  # a sweep hands over its best job's student alone
+        done.handed_over = hand_over(store, parts, done.run_id, done.overrides)
+        done.model = done.handed_over.model if done.handed_over else done.model
     return done
 
 
@@ -289,9 +291,3 @@ def _require_gpu_where_asked(parts: Parts) -> None:
         raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
     if hardware.precision == "16-mixed" and (hardware.accelerator == "cpu" or not seen):
         raise ConfigError(["hardware.precision: 16-mixed needs a GPU; use bf16-mixed or 32-true."])
-
-
-def registry_name(parts: Parts) -> str | None:
-    """Return the name of the registered model, or None; a sweep registers its best job alone."""
-    name = parts.evaluation.register_as
-    return f"distill-lab-{parts.data.info.name}" if name == "auto" else name

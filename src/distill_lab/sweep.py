@@ -15,7 +15,7 @@ from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError, without_secret
-from distill_lab.launch import checked, registry_name, run_job
+from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name, split_override
 from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
 
@@ -72,7 +72,9 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         with stopped_with_this_process() if at_once > 1 else nullcontext():
             launch([*handed_on, *own], sweep_job)
         store.close_orphans()
-        from distill_lab.sweep_summary import summarise  # imports matplotlib: not before it is due
+        # They import matplotlib and Lightning: not before they are due.
+        from distill_lab.handover.hand_over import hand_over
+        from distill_lab.sweep_summary import summarise
 
         columns = [column(key) for key in keys]
         look = store.view(
@@ -82,11 +84,16 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
             first.data.info.quality.decides,
         )
         run.set_tags({"look": look})
-        registered = {number: registry_name(made) for number, made in parts.items()}
-        text, num_failed = summarise(store, run, asked, names, keys, wrong, registered)
-    print(text)
+        summary = summarise(store, run, asked, names, keys, wrong)
+        print(summary.text)
+        if summary.best is not None:
+            number, best_run = summary.best
+            handed_over = hand_over(store, parts[number], best_run, asked[number])
+            if handed_over is not None:
+                run.set_tags({"model": handed_over.model, "handover": handed_over.address})
+                print(f"\n{handed_over.lines}")
     print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
-    return 1 if num_failed else 0
+    return 1 if summary.num_failed else 0
 
 
 def sweep_job(cfg: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from distill_lab.contracts import ACCURACY, NDCG10, Quality
 from distill_lab.naming import short_key, short_value, split_override
 from distill_lab.report import plots, tables
@@ -19,6 +21,20 @@ COMPRESSED = "compressed/last/"
 Rows = list[dict[str, Cell]]
 
 
+class Summary(NamedTuple):
+    """What the jobs say together.
+
+    Attributes:
+        text: for the terminal.
+        num_failed: jobs.
+        best: number of the best job by validation, and its run; None where none was finished.
+    """
+
+    text: str
+    num_failed: int
+    best: tuple[int, str] | None
+
+
 def summarise(
     store: Store,
     run: TrackedRun,
@@ -26,8 +42,7 @@ def summarise(
     names: list[str],
     keys: list[str],
     wrong: dict[int, str],
-    registered: dict[int, str | None],
-) -> tuple[str, int]:
+) -> Summary:
     """Log table, plots and best job on the sweep's run.
 
     Args:
@@ -37,10 +52,6 @@ def summarise(
         names: short name of each job.
         keys: the swept keys.
         wrong: job number -> why it could not start.
-        registered: job number -> name under which its model would be registered, or None.
-
-    Returns:
-        Text for the terminal, and how many jobs failed.
     """
     records = {int(r.tags["job"]): r for r in store.children(run.id) if "job" in r.tags}
     tags = store.get(run.id).tags
@@ -57,11 +68,12 @@ def summarise(
     best = next(iter(_best_first(done)), None)
     if best is not None:
         sections += _of_done(run, done, best, keys)
-        _mark(store, run, best, registered[int(str(best["job"]))])
+        _mark(store, run, best)
     if failed:
         sections.append(Section("Failed", tables=(_failures(failed),)))
     run.log_text(page(f"Sweep over {', '.join(map(short_key, keys))}", sections), "report.html")
-    return _text(done, failed, keys), len(failed)
+    chosen = None if best is None else (int(str(best["job"])), str(best["run"]))
+    return Summary(_text(done, failed, keys), len(failed), chosen)
 
 
 def _quality(done: Rows) -> Quality:
@@ -84,15 +96,11 @@ def _best_first(done: Rows) -> Rows:
     return sorted(done, key=rank, reverse=True)
 
 
-def _mark(store: Store, run: TrackedRun, best: dict[str, Cell], registered: str | None) -> None:
-    """Give the sweep's run the best job's numbers, and register its model."""
+def _mark(store: Store, run: TrackedRun, best: dict[str, Cell]) -> None:
+    """Give the sweep's run the best job's numbers."""
     run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
     run.log_metrics({key: float(best[key] or 0.0) for key in (*_metrics(_quality([best])), *COSTS)})
-    best_run = store.open(str(best["run"]))
-    best_run.set_tags({"best_of_sweep": "true"})
-    if registered is not None:
-        model = store.get(best_run.id).tags["model"]
-        run.set_tags({"model": store.register(model, registered)})
+    store.open(str(best["run"])).set_tags({"best_of_sweep": "true"})
 
 
 def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]) -> list[Section]:

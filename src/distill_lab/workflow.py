@@ -18,6 +18,7 @@ from distill_lab.data.subset import subset
 from distill_lab.environment import environment
 from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
+from distill_lab.handover.hand_over import HandedOver
 from distill_lab.own_code import module_file
 from distill_lab.plan import STAGES, Stage, fingerprints
 from distill_lab.run_report import log_config, report_of
@@ -58,6 +59,7 @@ class Done:
         reused: names of the stages that were taken from the store.
         overrides: the run was made from; a proposal is added to them.
         proposals: what to try next; after a refinement, what it has not tried.
+        handed_over: what became of the student, where it is registered.
     """
 
     run_id: str
@@ -71,6 +73,7 @@ class Done:
     reused: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
+    handed_over: HandedOver | None = None
 
 
 def run(

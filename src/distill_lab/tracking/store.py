@@ -23,9 +23,10 @@ from safetensors.torch import load_file
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
+from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
-from distill_lab.tracking.registry import register
+from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.view import run_address, store_view
 
@@ -244,9 +245,39 @@ class Store:
         except mlflow.MlflowException as error:
             raise RunError(f"model {model} is missing: {error}") from error
 
-    def register(self, model: str, name: str) -> str:
-        """Make a logged model a version in the registry; see `tracking.registry.register`."""
-        return register(self.client, model, name)
+    def register(
+        self, model: str, name: str, quality: Quality, tags: dict[str, str], description: str
+    ) -> Registered:
+        """Make a logged model a version in the registry; see `tracking.registry.register`.
+
+        Processes on one store file, or in one working directory, take turns.
+        """
+        safe = {key: without_secret(value) for key, value in tags.items()}
+        with self.lock(f"registry-{hashlib.sha256(name.encode()).hexdigest()}"):
+            return register(self.client, model, name, quality, safe, without_secret(description))
+
+    def fetch_model(self, model: str, path: str) -> bytes:
+        """Return the content of a file of a logged model.
+
+        Raises:
+            RunError: it is missing.
+        """
+        try:
+            where = self.client.get_logged_model(model.rpartition("/")[2]).artifact_location
+            with TemporaryDirectory() as folder:
+                local = mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{where}/{path}", dst_path=folder, tracking_uri=self.uri
+                )
+                return Path(local).read_bytes()
+        except (OSError, mlflow.MlflowException) as error:
+            raise RunError(f"file {path!r} of model {model} is missing: {error}") from error
+
+    def folder(self, run_id: str, path: str) -> str:
+        """Return where a folder of artifacts lies: locally, or as a `runs:/` address."""
+        where = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        if where.scheme in ("", "file"):
+            return str(Path(unquote(where.path)) / path)
+        return f"runs:/{run_id}/{path}"
 
     def view(
         self, key: str, filter_text: str, params: Sequence[str] = (), best_by: str = "val/accuracy"
