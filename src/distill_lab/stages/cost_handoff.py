@@ -97,6 +97,11 @@ class RunningCosts:
         energy = self.of(training.name).energy
         return None if energy is None else energy.watts * training.seconds
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Say what the metrics of energy are."""
+        return {"energy": self.source.word if self.source else f"none: {self.no_energy}"}
+
     def metrics(self, student: str, teacher: str) -> dict[str, float]:
         """Return the few numbers by which runs are compared; what was not told is left out."""
         ours, theirs = self.of(student), self.of(teacher)

@@ -89,7 +89,7 @@ def running_costs(
             why = f"{one.name} by {OnnxGraph.runtime}: {error}"
             networks.append(RunningCost(one.name, OnnxGraph.runtime, False, None, [], None, why))
     networks += [measure(one) for one in variants]
-    return RunningCosts(
+    found = RunningCosts(
         networks,
         parts.price,
         torch.get_num_threads(),
@@ -97,6 +97,8 @@ def running_costs(
         no_energy,
         list(trainings),
     )
+    context.run.set_tags(found.tags)
+    return found
 
 
 def _meter(context: Context) -> tuple[EnergyMeter | None, str]:
