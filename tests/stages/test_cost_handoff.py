@@ -27,7 +27,7 @@ def costs(*networks, threads=1):
 
 @pytest.fixture
 def pair():
-    """A million inferences take 1,000 s and 3.6 MJ of the teacher, 100 s and 0.36 of the student."""
+    """A million take 1,000 s and 3.6 MJ of the teacher, 100 s and 0.36 MJ of the student."""
     return costs(network("teacher", 1000, 3.6), network("student", 10_000, 0.36))
 
 
