@@ -19,10 +19,11 @@ LATENCY = Latency(1.0, 2.0, 3.0, 4.0, 5.0)
 SAVED = {TEACHER: 1000.0, CONTROL: 10_000.0, DISTILLED: 10_000.0}
 
 
-def network(name, joules=None, **changes):
+def network(name, joules=None, watts=None, **changes):
     # A core is 0.36 $ an hour, 0.0001 $ a second.
     speeds = [Throughput(1, 400, 500, 600, 9), Throughput(8, 1.0, SAVED[name], 1e9, 9)]
-    energy = None if joules is None else Energy(joules, 10.0, 400.0)
+    watts = watts or (joules or 0) * SAVED[name]
+    energy = None if joules is None else Energy(joules, watts, 400.0)
     return replace(RunningCost(name, PYTORCH, False, LATENCY, speeds, energy), **changes)
 
 
@@ -81,12 +82,18 @@ def test_a_year_and_the_trainings_are_told_in_what_they_take(whole):
     saving = "-65.7 $, -328.5 kWh, -131.4 kg CO2, estimated."
     assert f"A year of the student instead of the teacher: {saving}" in section.text
     line = section.tables[3][1]
-    # 10 W for 60 s, a sixth of a Wh, are saved when 3.24 J a time have been.
+    # 10,000 a second at 0.36 J are 3.6 kW, for 60 s 0.06 kWh; each inference saves 3.24 J.
     assert list(line.values()) == [
         DISTILLED,
         60.0,
-        *(pytest.approx(value) for value in (0.6, 600 / 3.6e6 * 400, 600 / 3.24)),
+        *(pytest.approx(value) for value in (216, 24, 216_000 / 3.24)),
     ]
+
+
+def test_energy_of_a_busy_machine_is_said_to_be_too_high(whole):
+    busy = [network(TEACHER, 3.6), network(CONTROL, 0.36), network(DISTILLED, 0.36, watts=360)]
+    said = [" ".join(cost(report(made))[0].text) for made in (busy, whole.running.networks)]
+    assert ["a network ran at 10% of its median speed" in one for one in said] == [True, False]
 
 
 def test_without_energy_the_reason_stands_there_and_its_cells_are_empty():
@@ -112,7 +119,8 @@ def test_what_could_not_be_exported_is_a_dash_with_its_reason(whole):
 
 
 def test_at_one_batch_size_there_is_no_curve_over_it():
-    single = [network(name, 1.0, throughput=[Throughput(1, 1, 2, 3, 9)]) for name in SAVED]
+    slow = [Throughput(1, 1, 2, 3, 9)]
+    single = [network(name, 1.0, watts=2.0, throughput=slow) for name in SAVED]
     [section] = cost(report(single, PowerSource("somehow", is_measured=True)))
     [(figure, caption)] = section.figures
     assert caption == "What each network knows, and the energy of an answer."

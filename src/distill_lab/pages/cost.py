@@ -11,6 +11,7 @@ from distill_lab.stages.cost_handoff import PYTORCH, RunningCost, RunningCosts, 
 from distill_lab.stages.report_handoff import DISTILLED, TEACHER, Report, Row, Variant
 
 Line = dict[str, Cell]
+BUSY = 0.7  # of the median speed; a network that ran slower while its energy was told was held up
 
 
 def cost(report: Report) -> list[Section]:
@@ -22,7 +23,7 @@ def cost(report: Report) -> list[Section]:
     return [
         Section(
             "Cost of running",
-            text=(*_assumptions(running), *_savings(running), *_missing(running)),
+            text=(*_assumptions(running), *_savings(running), *_busy(running), *_missing(running)),
             tables=tuple(
                 table
                 for table in (
@@ -141,6 +142,21 @@ def _savings(running: RunningCosts) -> list[str]:
 def _signed(saved: float) -> str:
     """Write what is saved as a change."""
     return f"{'-' if saved >= 0 else '+'}{format_value(abs(saved))}"
+
+
+def _busy(running: RunningCosts) -> list[str]:
+    """Warn of other work on the machine, which energy is too high by."""
+    speeds = [
+        one.energy.watts / one.energy.joules / one.throughput[-1].per_second
+        for one in running.networks
+        if one.energy is not None
+    ]
+    if min(speeds, default=1.0) >= BUSY:
+        return []
+    return [
+        f"While energy was told, a network ran at {min(speeds):.0%} of its median speed: the "
+        "machine had other work, and the energy is too high."
+    ]
 
 
 def _missing(running: RunningCosts) -> list[str]:
