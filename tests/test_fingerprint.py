@@ -156,6 +156,7 @@ def changed_by(default, key, value, data="d"):
         ("regime.lr", 0.5, {"5 control", "5 train", "6 evaluate"}),
         ("evaluation.num_bins", 3, {"6 evaluate"}),
         ("evaluation.refine.rounds", 3, set()),
+        ("price.usd_per_kwh", 0.5, {"6 evaluate"}),
         ("design.pick", "proxy", {"3 student", *AFTER_DESIGN}),
         ("knowledge.num_samples", 64, ALL - {"1 teacher"}),
         ("student.dropout", 0.5, ALL - {"1 teacher"}),

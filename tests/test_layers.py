@@ -44,7 +44,7 @@ SHARED_BY_STAGES = {
     "candidates",
     "teach",
 }
-SHARED_BY_STAGES |= {"retraining", "variants", "rules"}
+SHARED_BY_STAGES |= {"retraining", "variants", "rules", "running_costs", "cost_handoff"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},
@@ -55,6 +55,7 @@ ONLY_IN = {
     "torchao": {"compress"},
     "torch_pruning": {"compress"},
     "onnxruntime": {"compress"},
+    "codecarbon": {"measure"},
 }
 LIGHT = (
     "errors",

@@ -25,6 +25,7 @@ QUICK = [
     "knowledge.num_samples=64",
     "design.latency_repeats=1",
     "evaluation.latency_repeats=1",
+    "evaluation.energy_seconds=0",
     "evaluation.register_as=null",
     "architecture@teacher=mlp_30",
     "hardware.threads=1",

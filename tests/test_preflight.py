@@ -12,7 +12,7 @@ from distill_lab import preflight
 from distill_lab.config.groups import CONF
 from distill_lab.contracts import Component
 from distill_lab.losses.base import Loss, Needs
-from distill_lab.settings import Design, Variants
+from distill_lab.settings import Design, Price, Variants
 
 FAKE = {
     "input_shape": [1, 8, 8],
@@ -80,6 +80,19 @@ SOUND = {
 
 def problems(**changes):
     return preflight.problems(**SOUND | changes)
+
+
+@pytest.mark.parametrize(
+    ("country", "found"),
+    [
+        (None, []),
+        ("NLD", []),
+        ("NED", ["price.country: codecarbon knows no country 'NED'. Did you mean"]),
+    ],
+)
+def test_a_country_is_one_whose_electricity_is_known(country, found):
+    said = problems(price=Price(0.1, 1.0, 0.0, 1.0, country))
+    assert all(one.startswith(start) for one, start in zip(said, found, strict=True))
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ QUICK = [
     "knowledge.num_samples=64",
     "design.latency_repeats=3",
     "evaluation.latency_repeats=3",
+    "evaluation.energy_seconds=0",
     "evaluation.register_as=null",
     "student.widths=[16]",
     "teacher.channels=[4, 8]",
@@ -110,7 +111,7 @@ def refined(monkeypatch):
         )
         store = SimpleNamespace(open=lambda run_id: nullcontext(runs[run_id]))
         limits = Refine(len(rounds), max_minutes, patience)
-        evaluation = Evaluation(15, 64, 3, 0.95, 0.70, 0.40, None, limits)
+        evaluation = Evaluation(15, 64, 3, [1], 1.0, 0.0, False, 0.95, 0.70, 0.40, None, limits)
         best = refine(first, store, overrides, evaluation, check)
         files = runs[first.run_id].files
         lineage = list(csv.DictReader(files["refinement.csv"].splitlines()))

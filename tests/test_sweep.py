@@ -28,6 +28,7 @@ QUICK = [
     "knowledge.num_samples=64",
     "design.latency_repeats=3",
     "evaluation.latency_repeats=3",
+    "evaluation.energy_seconds=0",
     "evaluation.register_as=null",
     "student.widths=[16]",
     "teacher.channels=[4, 8]",

@@ -45,6 +45,7 @@ def test_all_terms_of_transformers_train_a_smaller_bert_in_six_stages(workdir):
         "knowledge.num_samples=64",
         "design.latency_repeats=3",
         "evaluation.latency_repeats=3",
+        "evaluation.energy_seconds=0",
         "hardware.threads=1",
     ]
     done = run_job(checked(given), given)

@@ -21,6 +21,7 @@ SMALL = [
     "knowledge.num_samples=64",
     "design.latency_repeats=3",
     "evaluation.latency_repeats=3",
+    "evaluation.energy_seconds=0",
     "hardware.threads=1",
 ]
 

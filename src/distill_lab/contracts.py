@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Evaluation,
         Hardware,
         Knowledge,
+        Price,
         Regime,
         Selection,
         Tracking,
@@ -442,6 +443,7 @@ class Parts:
     compress: dict[str, Component]
     architectures: dict[str, Component]
     variants: Variants
+    price: Price
     hardware: Hardware
     tracking: Tracking
     config: dict[str, Any]

@@ -39,6 +39,7 @@ NEED_TORCH = (
     "selection.pretrained",
     "compress",
     "variants",
+    "price",
     "experiments",
 )
 
@@ -146,6 +147,7 @@ def deep_problems(
         budget,
         {name: component(node) for name, node in steps.items()},
         settings_of(config["variants"]) if sound("variants") else None,
+        settings_of(config["price"]) if sound("price") else None,
     )
 
 

@@ -78,7 +78,7 @@ STAGES = (
         "6 evaluate",
         "s6_evaluate",
         Report,
-        ("evaluation", "regime", "compress", "variants"),
+        ("evaluation", "regime", "compress", "variants", "price"),
         ("1 teacher", "2 knowledge", "3 student", "4 loss", "5 control", "5 train"),
     ),
 )

@@ -25,12 +25,13 @@ from distill_lab.measure.cost import (
     peak_memory_mib,
     size_bytes,
 )
+from distill_lab.measure.energy import NoMeterError, require_country
 from distill_lab.models.copied_layers import copied
 from distill_lab.models.published import TIMM, published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
 from distill_lab.own_parts import is_own, made_by_own_code
-from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Regime, Selection, Variants
+from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Price, Regime, Selection, Variants
 from distill_lab.training.connect import connected_objective
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
@@ -50,6 +51,7 @@ def problems(
     budget: bool = True,
     compress: Mapping[str, Component] = MappingProxyType({}),
     variants: Variants | None = None,
+    price: Price | None = None,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
 
@@ -67,6 +69,7 @@ def problems(
         budget: whether to hold the students against it.
         compress: step name -> step of compression.
         variants: in which chains, and of which networks.
+        price: whose electricity it is.
 
     Returns:
         One sentence per problem, each naming its dotted key.
@@ -79,6 +82,7 @@ def problems(
     found += [] if info is STAND_IN else _problems_of_regimes(regimes, info)
     if selection is not None and teacher_nets and info is not STAND_IN:
         found += _problems_of_teachers(selection, teacher_nets, info)
+    found += [] if price is None else _problems_of_country(price.country)
     found += _problems_of_terms(loss)
     found += _problems_of_labels(regimes, loss)
     found += _problems_of_few_labels(regimes, selection)
@@ -124,6 +128,14 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
                 if value:
                     off = "false" if value is True else 0
                     yield f"{path}.{key}: must be {off} where {why}, got {value}."
+
+
+def _problems_of_country(country: str | None) -> Iterator[str]:
+    """Hold a country against those whose electricity is known."""
+    try:
+        require_country(country)
+    except NoMeterError as error:
+        yield f"price.country: {error}"
 
 
 def _problems_of_teachers(

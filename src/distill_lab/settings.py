@@ -267,6 +267,10 @@ class Evaluation:
     num_bins: int
     num_train_samples: int
     latency_repeats: int
+    batch_sizes: list[int]
+    throughput_seconds: float
+    energy_seconds: float
+    time_onnx: bool
     goal_accuracy_kept: float
     goal_compute_saved: float
     goal_parameters_fraction: float
@@ -280,8 +284,37 @@ class Evaluation:
         _require("register_as", name, "a name without '/', ':' and quotes, or null", usable)
         _positive("num_train_samples", self.num_train_samples)
         _positive("latency_repeats", self.latency_repeats)
+        sizes = self.batch_sizes
+        ok = bool(sizes) and sorted(set(sizes)) == sizes and sizes[0] > 0
+        _require("batch_sizes", sizes, "different numbers > 0, ascending, not empty", ok)
+        _positive("throughput_seconds", self.throughput_seconds)
+        _require("energy_seconds", self.energy_seconds, ">= 0", self.energy_seconds >= 0)
         for name in ("goal_accuracy_kept", "goal_compute_saved", "goal_parameters_fraction"):
             _fraction(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an hour of the machine and its electricity cost, and how many inferences are wanted.
+
+    Prices are in dollars, or in any other currency if all are. `country` is an ISO code of three
+    letters, whose electricity decides the CO2; null is the world's average.
+    """
+
+    usd_per_cpu_hour: float
+    usd_per_gpu_hour: float
+    usd_per_kwh: float
+    inferences_per_day: float
+    country: str | None
+
+    def __post_init__(self) -> None:
+        for name in ("usd_per_cpu_hour", "usd_per_gpu_hour", "usd_per_kwh"):
+            _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
+        _positive("inferences_per_day", self.inferences_per_day)
+        code = self.country
+        ok = code is None or (len(code) == 3 and code.isascii() and code.isalpha())
+        ok = ok and (code is None or code.isupper())
+        _require("country", code, "three capital letters, such as DEU, or null", ok)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def run(
         workflow_run.log_metrics(report.metrics)
         path = report_of(store, workflow_run.id)
         tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}
-        workflow_run.set_tags(tags)
+        workflow_run.set_tags(tags | (report.running.tags if report.running else {}))
         look = store.view(
             "workflows", "tags.kind = 'workflow'", SHOWN_PARAMS, parts.data.info.quality.decides
         )

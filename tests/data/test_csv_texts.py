@@ -167,6 +167,7 @@ def test_a_student_reads_its_own_rows_from_check_to_report(folder, monkeypatch):
         "knowledge.student_epochs=0",
         "design.latency_repeats=1",
         "evaluation.latency_repeats=1",
+        "evaluation.energy_seconds=0",
         "hardware.threads=1",
     ]
     done = run_job(checked(given), given)

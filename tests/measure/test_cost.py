@@ -8,30 +8,15 @@ from torch import nn
 from distill_lab.config.check import grid
 from distill_lab.config.groups import CONF
 from distill_lab.contracts import DataInfo
-from distill_lab.measure.cost import (
-    count_macs,
-    count_parameters,
-    latencies_on,
-    latency,
-    measure_cost,
-    peak_memory_mib,
-    size_bytes,
-)
+from distill_lab.measure.cost import count_macs, count_parameters, measure_cost
+from distill_lab.measure.peak_memory import peak_memory_mib
+from distill_lab.measure.timing import latency, throughput
 
 MIB = 2**20
 INFO = DataInfo("images", (3, 32, 32), 10, (), (), ())
 TEXT = DataInfo("text", (12,), 10, (), (), (), vocabulary_size=11)
 SOUND = DataInfo("sound", (1, 40, 96), 10, (), (), ())
 ARCHITECTURES = sorted((CONF / "architecture").glob("*.yaml"))
-
-
-class Residual(nn.Module):
-    """relu(2x) + 2x, so 2x outlives the operator that reads it first."""
-
-    def forward(self, inputs):
-        doubled = inputs * 2
-        activated = doubled.relu()
-        return activated + doubled
 
 
 class Broken(nn.Module):
@@ -72,35 +57,6 @@ def test_shared_weights_are_counted_once_but_used_twice():
     assert count_macs(net, (4,)) == 32
 
 
-def test_size_counts_buffers_and_the_bytes_of_each_dtype():
-    # Weight, bias, running mean and variance of 5 float32 each, one int64 counter.
-    assert size_bytes(nn.BatchNorm1d(5)) == 4 * 5 * 4 + 8
-    assert size_bytes(nn.Linear(10, 20).half()) == 220 * 2
-
-
-def test_peak_memory_of_a_chain_worked_by_hand():
-    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
-    weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
-    # Worst after the ReLU: the network's input (10), the ReLU's input (20) and its output (20).
-    assert peak_memory_mib(net, (10,)) * MIB == weights + 4 * (10 + 20 + 20)
-
-
-def test_peak_memory_grows_with_the_batch_in_its_activations_only():
-    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
-    weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
-    assert peak_memory_mib(net, (10,), batch_size=8) * MIB == weights + 8 * 4 * (10 + 20 + 20)
-
-
-def test_peak_memory_counts_what_a_shortcut_keeps_alive():
-    # Input, doubled, activated and the sum, 100 floats each.
-    assert peak_memory_mib(Residual(), (100,)) * MIB == 4 * 4 * 100
-
-
-def test_peak_memory_counts_a_view_and_an_in_place_operator_as_nothing_new():
-    net = nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 50)))
-    assert peak_memory_mib(net, (10, 10)) * MIB == 4 * 100
-
-
 @pytest.mark.parametrize("path", ARCHITECTURES, ids=lambda path: path.stem)
 def test_macs_and_memory_are_the_same_on_the_meta_device(path):
     # The preflight counts on meta tensors what stage 3 counts on real ones.
@@ -128,37 +84,16 @@ def test_macs_are_counted_on_the_meta_device():
     assert count_macs(net, (3, 8, 8)) == 27 * 4 * 36 + 144 * 5
 
 
-def test_latency_is_positive_and_ordered():
-    median, p90 = latency(nn.Linear(10, 20), (10,), repeats=20)
-    assert 0 < median <= p90
-
-
-def test_latencies_on_given_inputs_are_of_those_and_taken_in_turns():
-    asked = []
-    nets = [nn.Identity(), nn.Identity()]
-    for number, net in enumerate(nets):
-        net.register_forward_pre_hook(
-            lambda module, given, number=number: asked.append((number, tuple(given[0].shape)))
-        )
-    found = latencies_on(nets, torch.zeros(1, 7), repeats=3)
-    assert all(0 < median <= p90 for median, p90 in found)
-    assert asked[-6:] == [(0, (1, 7)), (1, (1, 7))] * 3
-
-
-def test_latency_of_one_pass_has_one_value():
-    median, p90 = latency(nn.Linear(10, 20), (10,), repeats=1)
-    assert median == p90
-
-
 @pytest.mark.parametrize(
     "measure",
     [
         lambda net: count_macs(net, (3,)),
         lambda net: latency(net, (3,), repeats=2),
+        lambda net: throughput(net, torch.zeros(2, 3), seconds=1e-6),
         lambda net: peak_memory_mib(net, (3,)),
         lambda net: measure_cost(net, (3,), repeats=2),
     ],
-    ids=["macs", "latency", "memory", "all"],
+    ids=["macs", "latency", "throughput", "memory", "all"],
 )
 def test_measuring_restores_every_mode_and_leaves_the_statistics_alone(measure):
     net = half_frozen()
@@ -175,26 +110,11 @@ def test_the_mode_is_restored_when_the_network_fails():
     assert net.training
 
 
-def test_dropout_is_off_while_measuring():
-    # A dropout that works would hold a mask and an output of its own.
-    assert peak_memory_mib(nn.Dropout(0.5).train(), (100,)) * MIB == 4 * 100
-
-
 def test_measure_cost_gathers_the_single_measurements():
     cost = measure_cost(nn.Linear(10, 20), (10,), repeats=3)
     assert (cost.parameters, cost.macs, cost.size_bytes) == (220, 200, 880)
     assert cost.peak_memory_mib * MIB == 880 + 4 * (10 + 20)
     assert 0 < cost.latency_ms <= cost.latency_p90_ms
-
-
-def test_latency_refuses_no_repeats():
-    with pytest.raises(ValueError, match=r"^repeats: must be >= 1, got 0\."):
-        latency(nn.Linear(2, 2), (2,), repeats=0)
-
-
-def test_latency_refuses_a_network_without_weights():
-    with pytest.raises(ValueError, match="meta device"):
-        latency(nn.Linear(2, 2, device="meta"), (2,), repeats=1)
 
 
 def test_counting_leaves_one_dnn_as_it_was():

@@ -40,6 +40,13 @@ def test_lines_draws_every_series_with_its_name():
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("epoch", "loss", "t")
 
 
+def test_lines_over_powers_are_logarithmic_with_a_tick_at_each_x():
+    figure = plots.lines([1, 8, 64], {"a": [1, 50, 900]}, "", "x", "y", is_logarithmic=True)
+    (ax,) = draw(figure)
+    assert (ax.get_xscale(), ax.get_yscale(), list(ax.get_xticks())) == ("log", "log", [1, 8, 64])
+    assert plots.lines([1, 8], {"a": [1, 2]}, "", "x", "y").axes[0].get_xscale() == "linear"
+
+
 def test_more_lines_than_colours_are_still_told_apart():
     series = {f"s{i}": [float(i), i + 1.0] for i in range(10)}
     (ax,) = draw(plots.lines([0, 1], series, "", "x", "y"))

@@ -32,6 +32,7 @@ SETTINGS = (
     "cache",
     "evaluation",
     "variants",
+    "price",
     "hardware",
     "tracking",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill_lab.pages.calibration import calibration
+from distill_lab.pages.cost import cost
 from distill_lab.pages.left_out import left_out_classes
 from distill_lab.pages.lineage import lineage
 from distill_lab.pages.origins import how_to_rerun
@@ -34,6 +35,7 @@ def sections(story: Story, more: Sequence[Section] = ()) -> list[Section]:
         *verdict(story),
         *more,
         *trade_off(report),
+        *cost(report),
         *calibration(report),
         *variants(report),
         *left_out_classes(report),

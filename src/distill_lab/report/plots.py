@@ -52,7 +52,12 @@ class Point(TypedDict):
 
 
 def lines(
-    x: list[float], series: dict[str, list[float]], title: str, x_label: str, y_label: str
+    x: list[float],
+    series: dict[str, list[float]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    is_logarithmic: bool = False,
 ) -> Figure:
     """Draw named curves over one x axis, with markers where there are few points.
 
@@ -62,13 +67,17 @@ def lines(
         title: above the axes; may be empty.
         x_label: with its unit.
         y_label: with its unit.
+        is_logarithmic: both axes; then all values are > 0, and each x has a tick.
     """
     figure, (ax,) = panels(1, 6.0, 3.8)
     marker = "o" if len(x) <= 25 else ""
     for number, (name, values) in enumerate(series.items()):
         colour, dash = _line_style(number)
         ax.plot(x, values, label=name, color=colour, linestyle=dash, marker=marker, markersize=4)
-    if all(float(value).is_integer() for value in x):
+    if is_logarithmic:
+        ax.set_yscale("log")
+        _name_x(ax, x)
+    elif all(float(value).is_integer() for value in x):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
         add_legend(ax, ncols=1 if len(series) <= 5 else 2)
@@ -105,10 +114,7 @@ def two_axes(
         side.tick_params(axis="y", labelcolor=colour)
         label_axes(side, x_label, name)
         side.yaxis.label.set_color(colour)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(x)
+    _name_x(ax, x)
     return figure
 
 
@@ -267,6 +273,14 @@ def _in_lines(name: str) -> str:
 def _shortly(number: float, _: object) -> str:
     """Write a cost: 0.05, 20, 20k, 3M."""
     return EngFormatter(sep="")(number) if number >= 1000 else f"{number:g}"
+
+
+def _name_x(ax: Axes, x: list[float]) -> None:
+    """Let the x axis be logarithmic, with a tick at each value."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(x)
 
 
 def _line_style(number: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.left_out import LeftOut
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Reliability, Scores
+from distill_lab.stages.cost_handoff import RunningCosts
 from distill_lab.stages.handoffs import Weights
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
@@ -17,9 +18,6 @@ TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student dis
 PREDICTIONS, TARGET = "predictions.safetensors", "target"
 """Where the run of stage 6 keeps the class that each network names for each sample of the test
 split, (N,) int32 by the network's name, and the key of what is true."""
-
-PYTORCH = "PyTorch"
-"""What runs a network that is not exported."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +204,7 @@ class Report:
         left_out: of the distilled student, on the classes that it was not trained on, if any.
         variants: compressed networks, if any, each after those that it was made of.
         data: what all this was measured on.
+        running: what it costs to run each network; None in reports that did not look.
     """
 
     rows: list[Row]
@@ -218,6 +217,7 @@ class Report:
     left_out: LeftOut | None
     variants: list[Variant] = field(default_factory=list)
     data: Tested = field(default_factory=Tested)
+    running: RunningCosts | None = None
 
     @property
     def headline(self) -> str:
@@ -266,6 +266,7 @@ class Report:
             **self._of_left_out_classes,
             **self._of_ranking,
             **self._of_variants,
+            **(self.running.metrics(DISTILLED, TEACHER) if self.running else {}),
         }
 
     @property

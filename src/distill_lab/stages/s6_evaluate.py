@@ -9,14 +9,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from distill_lab.contracts import Arrays
-from distill_lab.measure.cost import measure_cost
+from distill_lab.measure.cost import cost_with
 from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
+from distill_lab.measure.timing import Latency
 from distill_lab.models.deployed import Deployed
 from distill_lab.report import tables
 from distill_lab.settings import Evaluation
 from distill_lab.stages.context import Context
+from distill_lab.stages.cost_handoff import Training
 from distill_lab.stages.handoffs import (
     Candidate,
     ConnectedLoss,
@@ -42,6 +44,7 @@ from distill_lab.stages.report_handoff import (
 )
 from distill_lab.stages.retraining import Lesson, Origin
 from distill_lab.stages.rules.evidence import Evidence
+from distill_lab.stages.running_costs import Asked, device_latency, running_costs
 from distill_lab.stages.variants import Maker, beginnings
 
 MOST_CONFUSED = 100  # classes; the matrix of more is no picture, and its numbers are a large file
@@ -55,6 +58,7 @@ class Measured:
     trained: Candidate | TrainedStudent
     net: nn.Module
     logits: Tensor
+    latency: Latency
 
 
 def run(
@@ -73,7 +77,7 @@ def run(
     verdict = judge(rows, parts.evaluation)
     model = _hand_out(context, measured[-1].net)
     on_train = _on_train(context, measured[0], measured[-1])
-    variants = _variants(context, measured, Lesson(teacher, loss))
+    variants, made = _variants(context, measured, Lesson(teacher, loss))
     evidence = Evidence(parts, teacher, knowledge, design, loss, student, on_train, variants)
     report = Report(
         rows,
@@ -86,6 +90,12 @@ def run(
         left_out=_left_out(context, measured[-1]),
         variants=variants,
         data=_tested(context),
+        running=running_costs(
+            context,
+            [Asked(item.name, item.net, item.net, item.latency) for item in measured],
+            made,
+            [Training(CONTROL, control.seconds), Training(DISTILLED, student.seconds)],
+        ),
     )
     _log(context, report, measured)
     return report
@@ -120,7 +130,7 @@ def _measure(
     for name, trained in entries:
         net = context.trained_network(trained)
         logits = context.predict_test(trained, net)
-        measured.append(Measured(name, trained, net, logits))
+        measured.append(Measured(name, trained, net, logits, device_latency(context, net)))
     return measured
 
 
@@ -148,7 +158,7 @@ def _row(context: Context, item: Measured, teacher_logits: Tensor) -> Row:
         score(item.logits, test.targets, evaluation.num_bins, test.had),
         agreement(item.logits, teacher_logits),
         kl_to_teacher(item.logits, teacher_logits),
-        measure_cost(item.net, context.info.input_shape, evaluation.latency_repeats),
+        cost_with(item.latency, item.net, context.info.input_shape),
         context.store.fetch(weights.run_id, weights.path).stat().st_size,
         reliability(item.logits, test.targets, evaluation.num_bins),
         confusion(item.logits, test.targets).tolist() if _is_shown(context) else None,
@@ -170,17 +180,21 @@ def _tested(context: Context) -> Tested:
     )
 
 
-def _variants(context: Context, measured: list[Measured], lesson: Lesson) -> list[Variant]:
-    """Compress what is to be compressed, in every chain."""
+def _variants(
+    context: Context, measured: list[Measured], lesson: Lesson
+) -> tuple[list[Variant], list[Asked]]:
+    """Compress what is to be compressed, in every chain; return the networks too."""
     by_slot = {"teacher": measured[0], "control": measured[-2], "student": measured[-1]}
-    made = []
+    variants, made = [], []
     for slot in context.parts.variants.of if context.parts.compress else ():
         item = by_slot[slot]
         taught = lesson if slot == "student" else None
         origin = Origin(item.name, item.trained, item.net, taught)
         maker = Maker(context, origin, measured[0].logits)
-        made += [maker.obtain(chain) for chain in beginnings(context.parts)]
-    return made
+        for chain in beginnings(context.parts):
+            variants.append(maker.obtain(chain))
+            made.append(maker.asked(chain, variants[-1]))
+    return variants, made
 
 
 def _hand_out(context: Context, net: nn.Module) -> str:

@@ -19,18 +19,21 @@ from distill_lab.data.normalise import normalise
 from distill_lab.environment import environment
 from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
-from distill_lab.measure.cost import count_macs, count_parameters, latencies_on
+from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
 from distill_lab.measure.scores import score
+from distill_lab.measure.timing import Latency, latencies_on
 from distill_lab.stages.context import Context
+from distill_lab.stages.cost_handoff import PYTORCH
 from distill_lab.stages.handoffs import (
     HANDOFF,
     Weights,
     from_plain,
     to_plain,
 )
-from distill_lab.stages.report_handoff import PYTORCH, Variant
+from distill_lab.stages.report_handoff import Variant
 from distill_lab.stages.retraining import Origin, decisive, retrain
+from distill_lab.stages.running_costs import Asked
 from distill_lab.training.device import numeric
 from distill_lab.training.predict import predict_logits
 
@@ -64,6 +67,7 @@ class Maker:
         }
         self._nets: dict[Chain, nn.Module] = {(): origin.net}
         self._files: dict[Chain, Weights] = {}
+        self._latencies: dict[Chain, Latency] = {}
 
     def obtain(self, chain: Chain) -> Variant:
         """Make a variant, unless the store has it, and measure it; its beginnings come before it.
@@ -78,6 +82,11 @@ class Maker:
                 return self._make(chain, keys)
         self._files[chain] = known.file
         return self._measured(chain, known.file, known.difference, known.seconds)
+
+    def asked(self, chain: Chain, variant: Variant) -> Asked:
+        """Return what a variant that was obtained is asked for its cost as."""
+        net, like = self._net(chain), self.origin.net
+        return Asked(variant.name, net, like, self._latencies[chain], variant.runtime, on_cpu=True)
 
     def _fingerprints(self, chain: Chain) -> dict[str, str]:
         """Return hashes of all that can change the file: with the code it reaches, and without."""
@@ -197,7 +206,8 @@ class Maker:
         whole, twin = self._net(self._last_float(chain)), self._in_float(chain)
         inputs = placeholder(origin.net, info.input_shape, 1)
         timed = [net] if twin is None else [net, twin]
-        medians = [ms for ms, _ in latencies_on(timed, inputs, evaluation.latency_repeats)]
+        latencies = latencies_on(timed, inputs, evaluation.latency_repeats)
+        self._latencies[chain] = latencies[0]
         return Variant(
             of=origin.name,
             steps=list(chain),
@@ -210,13 +220,13 @@ class Maker:
             parameters=count_parameters(whole),
             macs=count_macs(whole, info.input_shape),
             file_bytes=context.store.fetch(file.run_id, file.path).stat().st_size,
-            latency_ms=medians[0],
+            latency_ms=latencies[0].p50_ms,
             validation=score(
                 on_validation, validation.targets, evaluation.num_bins, validation.had
             ),
             difference=difference,
             seconds=seconds,
-            float_latency_ms=None if twin is None else medians[1],
+            float_latency_ms=None if twin is None else latencies[1].p50_ms,
         )
 
     def _in_float(self, chain: Chain) -> nn.Module | None:
