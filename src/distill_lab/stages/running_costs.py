@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -106,9 +106,15 @@ def _meter(context: Context) -> tuple[EnergyMeter | None, str]:
     if context.parts.evaluation.energy_seconds == 0:
         return None, "evaluation.energy_seconds is 0."
     try:
-        return EnergyMeter(context.parts.price.country), ""
+        return _meter_of(context.parts.price.country), ""
     except NoMeterError as error:
         return None, str(error)
+
+
+@cache
+def _meter_of(country: str | None) -> EnergyMeter:
+    """Keep a meter for the next jobs of this process: to make one takes seconds."""
+    return EnergyMeter(country)
 
 
 def _measured(context: Context, meter: EnergyMeter | None, asked: Asked) -> RunningCost:
