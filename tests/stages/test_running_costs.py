@@ -67,6 +67,9 @@ def context(info, splits):
 @pytest.fixture(autouse=True)
 def _no_codecarbon(monkeypatch):
     monkeypatch.setattr(module, "EnergyMeter", Meter)
+    module._meter_of.cache_clear()
+    yield
+    module._meter_of.cache_clear()
 
 
 def asked(net, name="teacher", **knobs):
