@@ -47,6 +47,7 @@ REGIME = {
     "leave_out_classes": [3],
     "num_samples": 1800,
     "num_labels": 600,
+    "label_noise": 0.0,
 }
 SOUND = {
     Regime: REGIME,
@@ -171,6 +172,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "leave_out_classes", [-1], [3, 3]),
         *cases(Regime, "num_samples", 0),
         *cases(Regime, "num_labels", 0),
+        *cases(Regime, "label_noise", -0.1, 1.1, math.nan),
         *cases(Chain, "generations", 0),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),

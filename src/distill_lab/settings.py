@@ -62,6 +62,7 @@ class Regime:
     leave_out_classes: list[int]
     num_samples: int | None
     num_labels: int | None
+    label_noise: float
 
     def __post_init__(self) -> None:
         for name in (
@@ -86,7 +87,7 @@ class Regime:
             "cutout_pixels",
         ):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
-        for name in OF_WORDS:
+        for name in (*OF_WORDS, "label_noise"):
             _fraction(name, getattr(self, name))
         _require("momentum", self.momentum, "< 1", self.momentum < 1)
         if self.optimizer == "dot":
