@@ -15,7 +15,7 @@ def with_label_noise(
 ) -> Tensor:
     """Replace a share of the labels by another class, each other class being as likely.
 
-    This is symmetric noise as in Patrini et al. 2017, arXiv:1609.03683, section 5, but for the
+    This is symmetric noise as in Patrini et al. 2017, arXiv:1609.03683, but for the
     number of labels, which is the same for every seed. A larger share replaces the same labels by
     the same classes, and further ones. Labels of classes that are left out stay, and none of the
     others becomes one of these.
