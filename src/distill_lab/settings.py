@@ -267,6 +267,9 @@ class Evaluation:
 
     num_bins: int
     num_train_samples: int
+    num_resamples: int
+    corruptions: list[Literal["noise", "blur", "contrast", "shift", "hidden_words", "hidden_items"]]
+    num_corrupted_samples: int
     latency_repeats: int
     batch_sizes: list[int]
     throughput_seconds: float
@@ -283,7 +286,10 @@ class Evaluation:
         name = self.register_as
         usable = name is None or (name.strip() != "" and not set(name) & set("/:'\""))
         _require("register_as", name, "a name without '/', ':' and quotes, or null", usable)
-        _positive("num_train_samples", self.num_train_samples)
+        names = self.corruptions
+        _require("corruptions", names, "a list of different names", len(set(names)) == len(names))
+        for name in ("num_train_samples", "num_resamples", "num_corrupted_samples"):
+            _positive(name, getattr(self, name))
         _positive("latency_repeats", self.latency_repeats)
         sizes = self.batch_sizes
         ok = bool(sizes) and sorted(set(sizes)) == sizes and sizes[0] > 0
