@@ -183,3 +183,21 @@ def test_classes_are_listed_with_their_counts_and_their_own_test():
 def test_where_no_class_changed_none_are_listed():
     found = robustness(report(robust=replace(ROBUST, classes=[])))
     assert "Classes lost and won" not in [one.heading for one in found]
+
+
+def test_what_was_found_is_logged_in_a_few_numbers():
+    metrics = report().metrics
+    assert (metrics["test/accuracy_low"], metrics["test/accuracy_high"]) == (0.85, 0.95)
+    assert (metrics["test/gain_low"], metrics["test/gain_high"]) == (-0.01, 0.05)
+    assert metrics["test/gain_p_value"] == pytest.approx(58 / 128)
+    assert (metrics["val/agreement"], metrics["val/kl_to_teacher"]) == (0.96, 0.1)
+    assert metrics["test/agreement_control"] == 0.88  # of control and teacher
+    assert metrics["test/agreement_with_control"] == 0.92  # of student and control
+    assert (metrics["test/adaptive_ece"], metrics["test/aurc"]) == (0.04, 0.02)
+    for end in ("", "_control", "_teacher"):
+        assert metrics[f"test/corrupted_accuracy{end}"] == pytest.approx(0.6)
+
+
+def test_of_a_report_that_has_not_looked_nothing_of_it_is_logged():
+    old = report(faithful=None, robust=None).metrics
+    assert not {"test/gain_low", "val/agreement", "test/aurc"} & set(old)
