@@ -56,6 +56,7 @@ REGIME = {
     "leave_out_classes": [],
     "num_samples": None,
     "num_labels": None,
+    "label_noise": 0.0,
 }
 
 

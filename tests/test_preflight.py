@@ -275,6 +275,13 @@ def test_classes_that_are_left_out_are_those_of_the_dataset_and_not_all(classes,
     assert problems(regimes=wrong) == [said]
 
 
+def test_a_label_cannot_become_another_one_where_one_class_is_trained_on(regime):
+    assert problems(regimes={"regime": regime(leave_out_classes=[0], label_noise=0.2)}) == []
+    wrong = {"regime": regime(leave_out_classes=[0, 1], label_noise=0.2)}
+    said = "regime.label_noise: must be 0 where one class of fake is trained on, got 0.2."
+    assert problems(regimes=wrong) == [said]
+
+
 def test_parts_that_are_left_out_are_not_held_against_the_others():
     assert preflight.problems(None, (), (), {}, None, {}) == []
     assert problems(data=None) == []

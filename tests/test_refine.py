@@ -111,7 +111,8 @@ def refined(monkeypatch):
         )
         store = SimpleNamespace(open=lambda run_id: nullcontext(runs[run_id]))
         limits = Refine(len(rounds), max_minutes, patience)
-        evaluation = Evaluation(15, 64, 3, [1], 1.0, 0.0, False, 0.95, 0.70, 0.40, None, limits)
+        costs = (3, [1], 1.0, 0.0, False)
+        evaluation = Evaluation(15, 64, 9, [], 64, *costs, 0.95, 0.70, 0.40, None, limits)
         best = refine(first, store, overrides, evaluation, check)
         files = runs[first.run_id].files
         lineage = list(csv.DictReader(files["refinement.csv"].splitlines()))

@@ -47,6 +47,7 @@ REGIME = {
     "leave_out_classes": [3],
     "num_samples": 1800,
     "num_labels": 600,
+    "label_noise": 0.0,
 }
 SOUND = {
     Regime: REGIME,
@@ -79,6 +80,9 @@ SOUND = {
     Evaluation: {
         "num_bins": 2,
         "num_train_samples": 1,
+        "num_resamples": 1,
+        "corruptions": ["noise", "shift"],
+        "num_corrupted_samples": 1,
         "latency_repeats": 1,
         "batch_sizes": [1, 8],
         "throughput_seconds": 0.5,
@@ -171,6 +175,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Regime, "leave_out_classes", [-1], [3, 3]),
         *cases(Regime, "num_samples", 0),
         *cases(Regime, "num_labels", 0),
+        *cases(Regime, "label_noise", -0.1, 1.1, math.nan),
         *cases(Chain, "generations", 0),
         *cases(Selection, "seeds", [], [1, 1]),
         *cases(Selection, "keep", 0),
@@ -181,6 +186,9 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Selection, "pretrained", "beside a run"),
         *cases(Knowledge, "temperatures", [], [0.0, 1.0], [8.0, 1.0], [1.0, 1.0], [1.0, math.nan]),
         *cases(Knowledge, "num_samples", 15),
+        *cases(Evaluation, "num_resamples", 0),
+        *cases(Evaluation, "corruptions", ["blur", "blur"]),
+        *cases(Evaluation, "num_corrupted_samples", 0),
         *cases(Knowledge, "student_epochs", -1),
         *cases(Design, "max_parameters_fraction", 0.0, -0.4),
         *cases(Design, "max_macs_fraction", 0.0),

@@ -145,6 +145,34 @@ def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
     assert "Best job, by validation NDCG@10" in kept["report.html"]
 
 
+def test_the_best_setting_is_held_against_the_others_seed_by_seed():
+    def job(number, accuracy):
+        metrics = {"val/accuracy": accuracy, "val/nll": 1.0, "test/accuracy": accuracy}
+        metrics |= {"test/gain_over_control": accuracy - 0.5}
+        return RunSummary(f"run{number}", "", "FINISHED", {"job": str(number)}, metrics)
+
+    kept = {}
+    nothing = dict.fromkeys(SINK, lambda *given: None)
+    log_text = {"log_text": lambda text, path: kept.update({path: text})}
+    sink = SimpleNamespace(id="sweep", **(nothing | log_text))
+    store = SimpleNamespace(
+        children=lambda run_id: [job(n, a) for n, a in enumerate([0.61, 0.64, 0.60, 0.65])],
+        get=lambda run_id: SimpleNamespace(tags={}),
+        open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
+    )
+    asked = [[f"regime.lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in (0.1, 0.2)]
+    unnamed = dict.fromkeys(range(4))
+    summarise(store, sink, asked, list("abcd"), ["regime.lr", "seed"], {}, unnamed)
+    (row,) = csv.DictReader(kept["paired_seeds.csv"].splitlines())
+    assert (row["lr"], row["seeds"]) == ("0.1", "2")
+    assert float(row["best minus this"]) == pytest.approx((0.03 + 0.05) / 2)
+    # By Student's t with one degree of freedom: 12.706 standard errors of 0.01 each side.
+    assert float(row["low"]) == pytest.approx(0.04 - 0.12706, abs=1e-5)
+    assert "An interval that holds 0 does not tell the two apart" in kept["report.html"]
+    # Gains of 0.14 and 0.15, so 14.5 points, a standard error of 0.5.
+    assert "n = 2; 95 % interval +8.1 to +20.9" in kept["report.html"]
+
+
 def test_a_sweep_over_steps_shows_what_they_make_of_the_student():
     def job(number, accuracy):
         metrics = {"val/accuracy": 0.5, "val/nll": 1.0, "test/gain_over_control": 0.1}

@@ -217,6 +217,7 @@ def test_same_run_in_a_fresh_store_gives_the_same_numbers(here, workdir):
     [
         ("temperature.value=2", ["4 loss", "5 train", "6 evaluate"]),
         ("regime.lr=0.02", ["5 control", "5 train", "6 evaluate"]),
+        ("regime.label_noise=0.2", ["5 control", "5 train", "6 evaluate"]),
         ("evaluation.num_bins=5", ["6 evaluate"]),
         ("evaluation.goal_compute_saved=0.5", ["6 evaluate"]),
         ("evaluation.register_as=other", []),

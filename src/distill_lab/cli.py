@@ -239,7 +239,8 @@ def _show(done: Done, uri: str) -> None:
     print("\n" + tables.text(rows, columns) + "\n")
     for goal in done.report.verdict:
         mark = "met" if goal.met else "missed"
-        print(f"  {goal.name:<28} {goal.reached:>12}   {goal.aim:<16} {mark}")
+        span = f"   95 % interval {goal.span}" if goal.span else ""
+        print(f"  {goal.name:<28} {goal.reached:>12}   {goal.aim:<16} {mark:<6}{span}".rstrip())
     if done.proposals:
         print("\nNext, by the rules of stage 6:")
         for proposal in done.proposals:

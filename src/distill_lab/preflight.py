@@ -116,6 +116,9 @@ def _problems_of_regimes(regimes: dict[str, Regime], info: DataInfo) -> Iterator
             yield f"{path}.leave_out_classes: must be numbers in [0, {last}], got {given}."
         elif len(given) > last:
             yield f"{path}.leave_out_classes: must leave a class of {info.name}, got {given}."
+        elif len(given) == last and regime.label_noise:
+            why = f"where one class of {info.name} is trained on"
+            yield f"{path}.label_noise: must be 0 {why}, got {regime.label_noise}."
         of_images = OF_NUMBERS if info.vocabulary_size is not None else ()
         of_texts = OF_WORDS if info.hidden_id is None else ()
         refused = {

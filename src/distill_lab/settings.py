@@ -62,6 +62,7 @@ class Regime:
     leave_out_classes: list[int]
     num_samples: int | None
     num_labels: int | None
+    label_noise: float
 
     def __post_init__(self) -> None:
         for name in (
@@ -86,7 +87,7 @@ class Regime:
             "cutout_pixels",
         ):
             _require(name, getattr(self, name), ">= 0", getattr(self, name) >= 0)
-        for name in OF_WORDS:
+        for name in (*OF_WORDS, "label_noise"):
             _fraction(name, getattr(self, name))
         _require("momentum", self.momentum, "< 1", self.momentum < 1)
         if self.optimizer == "dot":
@@ -266,6 +267,9 @@ class Evaluation:
 
     num_bins: int
     num_train_samples: int
+    num_resamples: int
+    corruptions: list[Literal["noise", "blur", "contrast", "shift", "hidden_words", "hidden_items"]]
+    num_corrupted_samples: int
     latency_repeats: int
     batch_sizes: list[int]
     throughput_seconds: float
@@ -282,7 +286,10 @@ class Evaluation:
         name = self.register_as
         usable = name is None or (name.strip() != "" and not set(name) & set("/:'\""))
         _require("register_as", name, "a name without '/', ':' and quotes, or null", usable)
-        _positive("num_train_samples", self.num_train_samples)
+        names = self.corruptions
+        _require("corruptions", names, "a list of different names", len(set(names)) == len(names))
+        for name in ("num_train_samples", "num_resamples", "num_corrupted_samples"):
+            _positive(name, getattr(self, name))
         _positive("latency_repeats", self.latency_repeats)
         sizes = self.batch_sizes
         ok = bool(sizes) and sorted(set(sizes)) == sizes and sizes[0] > 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from distill_lab.contracts import ACCURACY, NDCG10, Quality
+from distill_lab.measure.intervals import t_interval
 from distill_lab.naming import short_key, short_value, split_override
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
 from distill_lab.report.html import Goal, Section, page
+from distill_lab.report.paired_seeds import against_others
 from distill_lab.report.tables import Cell
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
@@ -137,10 +139,37 @@ def _over_seeds(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[s
         return Section("Spread over seeds", tables=(spread,))
     run.log_metrics({f"{GAIN}_std": float(std)})
     value = f"{100 * float(mean or 0.0):.1f} ± {100 * float(std):.1f} points"
-    goal = Goal("gain over the control", value, f"n = {setting['seeds']}", float(mean or 0.0) > 0)
-    text = "Of the best job's setting: mean and standard deviation over its seeds."
+    aim = f"n = {setting['seeds']}{_where(done, best, keys)}"
+    goal = Goal("gain over the control", value, aim, float(mean or 0.0) > 0)
+    texts = ["Of the best job's setting: mean and standard deviation over its seeds."]
     short = [_short_spread(row) for row in spread]
-    return Section("Spread over seeds", verdict=(goal,), text=(text,), tables=(short,))
+    paired = _paired(done, best, keys)
+    if paired:
+        run.log_text(tables.csv_text(paired), "paired_seeds.csv")
+        texts.append(
+            "The second table holds that setting against each other one, seed by seed, on the test "
+            "split, which the best was not chosen on: mean difference, its interval of 95 % and p "
+            "of the paired t-test. An interval that holds 0 does not tell the two apart; p is not "
+            f"adjusted for the number of comparisons, {len(paired)}."
+        )
+    shown = (short, paired) if paired else (short,)
+    return Section("Spread over seeds", verdict=(goal,), text=tuple(texts), tables=shown)
+
+
+def _where(done: Rows, best: dict[str, Cell], keys: list[str]) -> str:
+    """Return the interval of the gain over the seeds of the best job's setting, for people."""
+    own = [row for row in done if all(row[key] == best[key] for key in _but_seed(keys))]
+    found = t_interval([float(row[GAIN] or 0.0) for row in own])
+    if found is None:
+        return ""
+    return f"; 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+
+
+def _paired(done: Rows, best: dict[str, Cell], keys: list[str]) -> Rows:
+    """Compare the best job's setting with each other one, on test."""
+    but_seed, metric = _but_seed(keys), f"test/{_quality(done).key}"
+    found = against_others(done, but_seed, best, metric)
+    return [{short_key(key): value for key, value in row.items()} for row in found]
 
 
 def _seeds(done: Rows, keys: list[str]) -> Rows:

@@ -363,7 +363,13 @@ def _note(report: Report, reused: list[str]) -> str:
 
     taken = f"\n\nReused stages: {', '.join(reused)}." if reused else ""
     verdict = [
-        {"goal": g.name, "reached": g.reached, "aim": g.aim, "met": "yes" if g.met else "no"}
+        {
+            "goal": g.name,
+            "reached": g.reached,
+            "95 % interval": g.span,
+            "aim": g.aim,
+            "met": "yes" if g.met else "no",
+        }
         for g in report.verdict
     ]
     return f"{tables.markdown(table(report))}\n\n{tables.markdown(verdict)}{taken}"

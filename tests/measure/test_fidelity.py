@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy.special import softmax
 from scipy.stats import entropy
+from torch.nn.functional import one_hot
 
-from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.fidelity import agreement, independent_agreement, kl_to_teacher
 
 STUDENT = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
 TEACHER = torch.randn(40, 5, generator=torch.Generator().manual_seed(1)) * 3
@@ -49,3 +50,29 @@ def test_different_shapes_and_no_samples_are_refused(function):
         function(torch.zeros(3, 2), torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"must both be \(N, K\)"):
         function(torch.zeros(0, 2), torch.zeros(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "num_classes", "expected"),
+    [
+        (1.0, 1.0, 10, 1.0),
+        (1.0, 0.7, 10, 0.7),
+        (0.0, 0.0, 2, 1.0),  # two classes: both are wrong in the same way
+        (0.1, 0.1, 10, 0.1),  # two that guess
+    ],
+)
+def test_agreement_of_independent_networks_worked_by_hand(first, second, num_classes, expected):
+    assert independent_agreement(first, second, num_classes) == pytest.approx(expected)
+
+
+def test_networks_that_err_by_chance_agree_as_often_as_is_said():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(5, (200_000,), generator=generator)
+
+    def answers(accuracy):
+        wrong = (targets + torch.randint(1, 5, targets.shape, generator=generator)) % 5
+        right = torch.rand(targets.shape, generator=generator) < accuracy
+        return one_hot(torch.where(right, targets, wrong), 5).float()
+
+    found = agreement(answers(0.8), answers(0.6))
+    assert found == pytest.approx(independent_agreement(0.8, 0.6, 5), abs=0.004)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distill_lab.data.histories import Histories
-from distill_lab.measure.ranking import ranking
+from distill_lab.measure.ranking import gains, places, ranking
 
 NOTHING = torch.zeros(0, 2, dtype=torch.int64)
 
@@ -98,3 +98,11 @@ def test_coverage_is_the_share_of_items_that_anyone_is_shown():
 def test_shapes_that_do_not_fit_are_named(logits, targets, past):
     with pytest.raises(ValueError, match="logits, targets, had: must be"):
         ranking(torch.zeros(logits), torch.zeros(targets).long(), torch.zeros(past).long())
+
+
+def test_what_each_user_adds_to_the_gain_is_by_the_place_of_the_next_item():
+    logits = torch.arange(12.0).flip(0).repeat(3, 1)  # item 0 is the first for all
+    targets, had = torch.tensor([0, 3, 11]), torch.tensor([[1, 0]])
+    place = places(logits, targets, had)
+    assert place.tolist() == [1, 3, 12]  # the second user had item 0
+    assert gains(place).tolist() == pytest.approx([1.0, 1 / math.log2(4), 0.0])

@@ -166,6 +166,7 @@ def test_every_key_of_the_regime_is_known_to_change_answers_or_not():
     of_the_student = {
         "epochs",
         "num_labels",
+        "label_noise",
         "optimizer",
         "lr",
         "momentum",

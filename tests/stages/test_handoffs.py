@@ -8,6 +8,7 @@ import pytest
 from distill_lab.contracts import Component
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
+from distill_lab.measure.intervals import Interval
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Scores
 from distill_lab.stages.handoffs import (
@@ -81,6 +82,13 @@ def test_shares_are_written_in_percent_and_gains_in_points():
         "at most 40%",
         "above 0 points",
     ]
+
+
+def test_an_interval_is_written_in_the_unit_of_its_value():
+    kept = Goal("kept", 0.9512, 0.95, True, interval=Interval(0.9, 1.0123))
+    gain = Goal("gain", 0.014, 0.0, True, True, Interval(-0.003, 0.031))
+    assert [goal.span for goal in (kept, gain)] == ["90.0% to 101.2%", "-0.3 to +3.1"]
+    assert Goal("size", 0.3, 0.4, False).span == ""
 
 
 def test_metrics_and_verdict_are_of_the_same_comparison():

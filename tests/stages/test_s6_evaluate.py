@@ -11,7 +11,8 @@ from distill_lab.settings import Evaluation, Refine
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Row
 from distill_lab.stages.s6_evaluate import judge
 
-EVALUATION = Evaluation(15, 64, 3, [1], 1.0, 0.0, False, 0.95, 0.70, 0.40, None, Refine(0, None, 2))
+COSTS, REFINE = (3, [1], 1.0, 0.0, False), Refine(0, None, 2)
+EVALUATION = Evaluation(15, 64, 9, ["noise"], 64, *COSTS, 0.95, 0.70, 0.40, None, REFINE)
 
 
 def row(name, accuracy, parameters, macs):

@@ -14,7 +14,7 @@ from distill_lab.data.histories import Histories
 from distill_lab.errors import RunError
 from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.settings import Hardware
-from distill_lab.training.fit import fit
+from distill_lab.training.fit import data_module, fit
 from distill_lab.training.supervised import Supervised
 
 EVERY_SOURCE_OF_CHANCE = {
@@ -338,3 +338,16 @@ def mean_gain(net, state, asked):
         above = [i for i, x in enumerate(logits[user]) if x > logits[user][target] and i not in had]
         gains.append(1 / math.log2(2 + len(above)) if len(above) < 10 else 0.0)
     return sum(gains) / len(gains)
+
+
+def test_labels_are_noisy_in_training_and_nowhere_else(info, splits, regime):
+    data = data_module(info, splits, regime(label_noise=0.25), seed=0)
+    clean = splits.train.targets.clone()
+    batches = list(data.train_pass(0, torch.device("cpu")))
+    index = torch.cat([batch.index for batch in batches])
+    seen = torch.cat([batch.targets for batch in batches])
+    assert int((seen != clean[index]).sum()) == 12  # of 48
+    assert torch.equal(splits.train.targets, clean)
+    validated = torch.cat([batch.targets for batch in data.val_dataloader()])
+    assert torch.equal(validated, splits.validation.targets)
+    assert torch.equal(data.splits.test.targets, splits.test.targets)

@@ -27,6 +27,8 @@ class Stream(IntEnum):
     SUBSET = 10
     NGRAM = 11
     MASK_WORD = 12
+    LABEL_NOISE = 13
+    OTHER_LABEL = 14
 
 
 def uniform(seed: int, index: Tensor, view: Tensor | int, stream: int) -> Tensor:

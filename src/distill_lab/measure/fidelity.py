@@ -6,9 +6,12 @@ Source: Stanton et al. 2021, arXiv:2106.05945.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 from torch.nn import functional as F
+
+Number = TypeVar("Number", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,23 @@ class Fidelity:
 
     agreement: float
     kl_to_teacher: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of two networks on one set of samples.
+
+    Attributes:
+        first: name of one.
+        second: name of the other.
+        agreement: see `agreement`.
+        if_independent: see `independent_agreement`, at their accuracies.
+    """
+
+    first: str
+    second: str
+    agreement: float
+    if_independent: float
 
 
 def fidelity(student_logits: Tensor, teacher_logits: Tensor) -> Fidelity:
@@ -42,6 +62,27 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
     """
     _check(student_logits, teacher_logits)
     return (student_logits.argmax(dim=1) == teacher_logits.argmax(dim=1)).double().mean().item()
+
+
+def independent_agreement(
+    first_accuracy: Number, second_accuracy: Number, num_classes: int
+) -> Number:
+    """Agreement of two networks whose answers have nothing in common but that many are right.
+
+    Whether one is right says nothing of the other, and a wrong answer is any of the other classes,
+    each as likely. Networks that find the same samples hard, or that mix up the same classes, agree
+    more than that, also without having seen each other.
+
+    Args:
+        first_accuracy: in [0, 1]; a number, or several in a tensor.
+        second_accuracy: likewise.
+        num_classes: K >= 2.
+
+    >>> independent_agreement(0.5, 0.75, 3)
+    0.4375
+    """
+    both_wrong = (1 - first_accuracy) * (1 - second_accuracy)
+    return first_accuracy * second_accuracy + both_wrong / (num_classes - 1)
 
 
 def kl_to_teacher(student_logits: Tensor, teacher_logits: Tensor) -> float:

@@ -50,17 +50,11 @@ def ranking(logits: Tensor, targets: Tensor, had: Tensor) -> Ranking:
     Raises:
         ValueError: the shapes do not fit, or there are no users.
     """
-    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and had.shape[1:] == (2,)
-    if not fits or not len(targets):
-        raise ValueError(
-            "logits, targets, had: must be (N, K), (N,) and (M, 2) with N >= 1, got "
-            f"{tuple(logits.shape)}, {tuple(targets.shape)} and {tuple(had.shape)}."
-        )
+    _check(logits, targets, had)
     num_items = logits.shape[1]
     scores = _without_past(logits, targets, had)
-    place = (scores >= scores.gather(1, targets[:, None])).sum(1)  # the item itself: 1 at best
+    place = _places(scores, targets)
     hit = (place <= DEPTH).double()
-    gain = hit / torch.log2(1 + place.double())
     shown = scores.topk(min(DEPTH, num_items), dim=1)
     seen = shown.indices[shown.values > -torch.inf].unique()
     counts = had[:, 1].bincount(minlength=num_items)
@@ -68,11 +62,39 @@ def ranking(logits: Tensor, targets: Tensor, had: Tensor) -> Ranking:
     popular[counts.argsort(descending=True, stable=True)[: round(POPULAR_SHARE * num_items)]] = True
     return Ranking(
         hr10=hit.mean().item(),
-        ndcg10=gain.mean().item(),
+        ndcg10=gains(place).mean().item(),
         coverage10=len(seen) / num_items,
         hr10_popular=_mean(hit[popular[targets]]),
         hr10_unpopular=_mean(hit[~popular[targets]]),
     )
+
+
+def places(logits: Tensor, targets: Tensor, had: Tensor) -> Tensor:
+    """Return the place (N,) of the next item of each user, 1 being the first; see `ranking`.
+
+    Raises:
+        ValueError: the shapes do not fit, or there are no users.
+    """
+    _check(logits, targets, had)
+    return _places(_without_past(logits, targets, had), targets)
+
+
+def gains(place: Tensor) -> Tensor:
+    """Return what each user adds to NDCG@10, (N,) float64 in [0, 1], of places (N,)."""
+    return (place <= DEPTH).double() / torch.log2(1 + place.double())
+
+
+def _check(logits: Tensor, targets: Tensor, had: Tensor) -> None:
+    fits = logits.ndim == 2 and targets.shape == logits.shape[:1] and had.shape[1:] == (2,)
+    if not fits or not len(targets):
+        raise ValueError(
+            "logits, targets, had: must be (N, K), (N,) and (M, 2) with N >= 1, got "
+            f"{tuple(logits.shape)}, {tuple(targets.shape)} and {tuple(had.shape)}."
+        )
+
+
+def _places(scores: Tensor, targets: Tensor) -> Tensor:
+    return (scores >= scores.gather(1, targets[:, None])).sum(1)  # the item itself: 1 at best
 
 
 def _without_past(logits: Tensor, targets: Tensor, had: Tensor) -> Tensor:

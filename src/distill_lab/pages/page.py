@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from distill_lab.pages.calibration import calibration
 from distill_lab.pages.cost import cost
+from distill_lab.pages.differences import differences
+from distill_lab.pages.fidelity import fidelity
 from distill_lab.pages.left_out import left_out_classes
 from distill_lab.pages.lineage import lineage
 from distill_lab.pages.origins import how_to_rerun
 from distill_lab.pages.proposals import next_configs
+from distill_lab.pages.robustness import robustness
 from distill_lab.pages.stages import knowledge, loss_terms, student_candidates, teachers, training
 from distill_lab.pages.story import Story
 from distill_lab.pages.trade_off import trade_off
@@ -34,9 +37,12 @@ def sections(story: Story, more: Sequence[Section] = ()) -> list[Section]:
     return [
         *verdict(story),
         *more,
+        *differences(report),
         *trade_off(report),
+        *fidelity(report),
         *cost(report),
         *calibration(report),
+        *robustness(report),
         *variants(report),
         *left_out_classes(report),
         *training(story),

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from distill_lab.pages.differences import against_control
 from distill_lab.pages.story import Story
 from distill_lab.report.html import Goal as Card
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
-from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Report, compare, table
+from distill_lab.stages.report_handoff import (
+    CONTROL,
+    DISTILLED,
+    TEACHER,
+    Goal,
+    Report,
+    compare,
+    table,
+)
 
 
 def verdict(story: Story) -> list[Section]:
     """Return the verdict on the distilled student, and the tables of all networks."""
     report = story.report
     sizes = ", ".join(f"{name} {count:,}" for name, count in report.data.num_samples.items())
-    cards = tuple(Card(goal.name, goal.reached, goal.aim, goal.met) for goal in report.verdict)
+    cards = tuple(Card(goal.name, goal.reached, _aim(goal), goal.met) for goal in report.verdict)
     return [
         Section(
             "Verdict",
             verdict=cards,
             text=(
                 summary(report),
+                *against_control(report),
                 f"Loss: {story.loss.headline}. Samples: {sizes}.",
-                "Measured on the test split, which no choice was made on. One seed: a difference "
-                "of a few samples is noise; sweep seed=0,1,2 for the spread.",
+                "Measured on the test split, which no choice was made on. One seed: what "
+                "another training would give is not known; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
                 "regime, trained with plain cross-entropy whatever the loss terms are"
                 f"{_on(report)}.",
@@ -34,6 +44,10 @@ def verdict(story: Story) -> list[Section]:
             ),
         )
     ]
+
+
+def _aim(goal: Goal) -> str:
+    return f"{goal.aim}; 95 % interval {goal.span}" if goal.span else goal.aim
 
 
 def summary(report: Report) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from distill_lab.errors import RunError
+from distill_lab.measure.intervals import t_interval
 from distill_lab.papers.paper import Paper, Row
 
 REACHED, MISSED, NO_TARGET, NOT_RUN = "reached", "missed", "no target", "not run"
@@ -19,7 +20,6 @@ NO_CLAIM = "no claim"
 """What is not measured at full scale says nothing about the paper's number."""
 CONFIRMED, NOT_CONFIRMED, INCONCLUSIVE = "confirmed", "not confirmed", "inconclusive"
 """A claim, whose interval lies on the claimed side of zero, on the other, or on both."""
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Measured:
         runs: MLflow run of each value; of a claim the first of its two.
         seeds: of each value; one whose run failed is missing.
         error: why a run could not be finished.
-        interval: of the mean of a claim, where the difference lies with `CONFIDENCE`; by Student's
-            t, for seeds that differ as if by normal noise.
+        interval: of the mean of a claim, where the difference lies, see `t_interval`.
         minus_runs: MLflow runs of what was taken off.
         commit: of the code that measured it.
     """
@@ -106,13 +105,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     >>> interval([1.0, 2.0, 3.0])
     (-0.484138, 4.484138)
     """
-    if len(values) < 2:
-        return None
-    from scipy.stats import t
-
-    quantile = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1))
-    half = quantile * stdev(values) / len(values) ** 0.5
-    return round(mean(values) - half, 6), round(mean(values) + half, 6)
+    found = t_interval(values)
+    return None if found is None else (found.low, found.high)
 
 
 def _side(row: Row, where: tuple[float, float] | None, scale: str) -> str:

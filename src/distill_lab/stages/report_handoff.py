@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
+from distill_lab.measure.intervals import Interval
 from distill_lab.measure.left_out import LeftOut
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Reliability, Scores
 from distill_lab.stages.cost_handoff import RunningCosts
+from distill_lab.stages.examined import Faithfulness, Robustness
 from distill_lab.stages.handoffs import Weights
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
@@ -155,6 +157,7 @@ class Goal:
 
     Attributes:
         is_gain: a difference in points, met above the goal; otherwise a share, met at it too.
+        interval: where the value lies, by samples that might have been others; None: not known.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Goal:
     goal: float
     at_least: bool
     is_gain: bool = False
+    interval: Interval | None = None
 
     @property
     def met(self) -> bool:
@@ -174,6 +178,15 @@ class Goal:
     def reached(self) -> str:
         """The value for people to read, with its unit."""
         return f"{100 * self.value:+.1f} points" if self.is_gain else f"{self.value:.1%}"
+
+    @property
+    def span(self) -> str:
+        """The interval for people to read, in the value's unit; "" where it is not known."""
+        if self.interval is None:
+            return ""
+        form = "{:+.1f}" if self.is_gain else "{:.1f}%"
+        low, high = (form.format(100 * end) for end in (self.interval.low, self.interval.high))
+        return f"{low} to {high}"
 
     @property
     def aim(self) -> str:
@@ -205,6 +218,8 @@ class Report:
         variants: compressed networks, if any, each after those that it was made of.
         data: what all this was measured on.
         running: what it costs to run each network; None in reports that did not look.
+        faithfulness: how closely the student follows; None in reports that did not look.
+        robustness: how far the numbers hold; None likewise.
     """
 
     rows: list[Row]
@@ -218,6 +233,8 @@ class Report:
     variants: list[Variant] = field(default_factory=list)
     data: Tested = field(default_factory=Tested)
     running: RunningCosts | None = None
+    faithfulness: Faithfulness | None = None
+    robustness: Robustness | None = None
 
     @property
     def headline(self) -> str:
@@ -267,6 +284,44 @@ class Report:
             **self._of_ranking,
             **self._of_variants,
             **(self.running.metrics(DISTILLED, TEACHER) if self.running else {}),
+            **self._of_faithfulness,
+            **self._of_robustness,
+        }
+
+    @property
+    def _of_faithfulness(self) -> dict[str, float]:
+        found = self.faithfulness
+        if found is None:
+            return {}
+        validation = found.on("validation").student
+        return {
+            "val/agreement": validation.agreement,
+            "val/kl_to_teacher": validation.kl_to_teacher,
+            "test/agreement_control": found.between(TEACHER, CONTROL).agreement,
+            "test/agreement_with_control": found.between(DISTILLED, CONTROL).agreement,
+        }
+
+    @property
+    def _of_robustness(self) -> dict[str, float]:
+        found, quality = self.robustness, self.validation.compared_by.key
+        if found is None:
+            return {}
+        student = found.of(DISTILLED)
+        ends = {DISTILLED: "", CONTROL: "_control", TEACHER: "_teacher"}
+        corrupted = {
+            f"test/corrupted_{quality}{end}": value
+            for name, end in ends.items()
+            if (value := found.corrupted(name)) is not None
+        }
+        return {
+            f"test/{quality}_low": student.quality.low,
+            f"test/{quality}_high": student.quality.high,
+            "test/gain_low": found.gain.low,
+            "test/gain_high": found.gain.high,
+            "test/gain_p_value": found.against(CONTROL).p_value,
+            "test/adaptive_ece": student.adaptive_ece,
+            "test/aurc": student.selective.aurc,
+            **corrupted,
         }
 
     @property

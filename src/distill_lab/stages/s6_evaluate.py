@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from distill_lab.contracts import Arrays
 from distill_lab.measure.cost import cost_with
-from distill_lab.measure.fidelity import Fidelity, agreement, fidelity, kl_to_teacher
+from distill_lab.measure.fidelity import agreement, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
 from distill_lab.measure.timing import Latency
@@ -19,6 +18,8 @@ from distill_lab.report import tables
 from distill_lab.settings import Evaluation
 from distill_lab.stages.context import Context
 from distill_lab.stages.cost_handoff import Training
+from distill_lab.stages.examined import Robustness
+from distill_lab.stages.faithfulness import faithfulness
 from distill_lab.stages.handoffs import (
     Candidate,
     ConnectedLoss,
@@ -43,6 +44,7 @@ from distill_lab.stages.report_handoff import (
     table,
 )
 from distill_lab.stages.retraining import Lesson, Origin
+from distill_lab.stages.robustness import robustness
 from distill_lab.stages.rules.evidence import Evidence
 from distill_lab.stages.running_costs import Asked, device_latency, running_costs
 from distill_lab.stages.variants import Maker, beginnings
@@ -74,9 +76,13 @@ def run(
     parts = context.parts
     measured = _measure(context, teacher, control, student)
     rows = [_row(context, item, measured[0].logits) for item in measured]
-    verdict = judge(rows, parts.evaluation)
+    compared = {item.name: item for item in (measured[0], *measured[-2:])}
+    nets = {name: item.net for name, item in compared.items()}
+    said = {name: item.logits for name, item in compared.items()}
+    faithful, robust = faithfulness(context, nets, said), robustness(context, nets, said)
+    verdict = judge(rows, parts.evaluation, robust)
     model = _hand_out(context, measured[-1].net)
-    on_train = _on_train(context, measured[0], measured[-1])
+    on_train = faithful.on("train").student
     variants, made = _variants(context, measured, Lesson(teacher, loss))
     evidence = Evidence(parts, teacher, knowledge, design, loss, student, on_train, variants)
     report = Report(
@@ -96,24 +102,28 @@ def run(
             made,
             [Training(CONTROL, control.seconds), Training(DISTILLED, student.seconds)],
         ),
+        faithfulness=faithful,
+        robustness=robust,
     )
     _log(context, report, measured)
     return report
 
 
-def judge(rows: list[Row], evaluation: Evaluation) -> list[Goal]:
+def judge(rows: list[Row], evaluation: Evaluation, robust: Robustness | None = None) -> list[Goal]:
     """Hold the distilled student against the goals: accuracy kept, compute saved, size, gain."""
     kept, saved, size, gain = compare(rows)
+    of_kept, of_gain = (None, None) if robust is None else (robust.kept, robust.gain)
     return [
         Goal(
             f"{rows[0].scores.compared_by.label} kept",
             kept,
             evaluation.goal_accuracy_kept,
             at_least=True,
+            interval=of_kept,
         ),
         Goal("compute saved", saved, evaluation.goal_compute_saved, at_least=True),
         Goal("parameters of the teacher's", size, evaluation.goal_parameters_fraction, False),
-        Goal("gain over the control", gain, 0.0, at_least=True, is_gain=True),
+        Goal("gain over the control", gain, 0.0, True, True, of_gain),
     ]
 
 
@@ -132,13 +142,6 @@ def _measure(
         logits = context.predict_test(trained, net)
         measured.append(Measured(name, trained, net, logits, device_latency(context, net)))
     return measured
-
-
-def _on_train(context: Context, teacher: Measured, student: Measured) -> Fidelity:
-    train, seen = context.splits.train, context.seen
-    some = seen[context.sample(len(seen), context.parts.evaluation.num_train_samples)]
-    arrays = Arrays(train.inputs[some], train.targets[some])
-    return fidelity(context.predict(student.net, arrays), context.predict(teacher.net, arrays))
 
 
 def _left_out(context: Context, student: Measured) -> LeftOut | None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
 from distill_lab.data.augment import Augmentation
+from distill_lab.data.label_noise import with_label_noise
 from distill_lab.data.module import DataModule
 from distill_lab.data.subset import subset
 from distill_lab.data.word_augment import WordAugmentation
@@ -87,17 +88,21 @@ def fit(
 
 
 def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> DataModule:
-    """Make the batches of a training under the regime.
+    """Make the batches of a training under the regime; here its labels become noisy, if any do.
 
     Raises:
-        ValueError: the training split has too few samples for it.
+        ValueError: the training split has too few samples for it, or too few classes.
     """
+    labels = splits.train.targets
+    noisy = with_label_noise(
+        labels, regime.label_noise, info.num_classes, seed, regime.leave_out_classes
+    )
     return DataModule(
         info,
-        splits,
+        splits._replace(train=splits.train._replace(targets=noisy)),
         regime.batch_size,
         augmentation_of(info, regime, seed),
-        samples=subset(splits.train.targets, regime.leave_out_classes, regime.num_samples, seed),
+        samples=subset(labels, regime.leave_out_classes, regime.num_samples, seed),
     )
 
 
