@@ -9,6 +9,7 @@ import pytest
 
 from distill_lab.cli import main
 from distill_lab.launch import checked, run_job
+from distill_lab.stages.report_handoff import DISTILLED
 from distill_lab.tracking.store import Store
 
 QUICK = [
@@ -22,6 +23,7 @@ QUICK = [
     "evaluation.register_as=null",
     "student.widths=[16]",
     "teacher.channels=[4, 8]",
+    "evaluation.energy_seconds=0",
     "hardware.threads=1",
 ]
 
@@ -127,6 +129,16 @@ def test_runs_stand_side_by_side_the_best_on_validation_first(here, capsys):
         assert float(row["val accuracy"]) == pytest.approx(report.validation.accuracy)
     values = [float(row["val accuracy"]) for row in rows]
     assert values == sorted(values, reverse=True)
+
+
+def test_each_run_is_tested_against_the_best_on_the_same_samples(here, capsys):
+    best, other = table_of(compared(capsys, here.short.run_id, here.long.run_id))
+    assert best["p"] == ""
+    found = {"short": here.short, "long": here.long}
+    first, second = (found[row[""]].report.row(DISTILLED).scores.errors for row in (best, other))
+    only = int(other["only this right"]) - int(other["only the best right"])
+    assert only == first - second
+    assert 0 < float(other["p"]) <= 1
 
 
 def test_jobs_of_a_sweep_are_compared_and_only_what_differs_is_shown(here, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.torch import load_file
 
 from distill_lab.environment import environment
 from distill_lab.errors import RunError
@@ -15,6 +16,7 @@ from distill_lab.report import tables
 from distill_lab.report.html import page
 from distill_lab.report.tables import Row
 from distill_lab.run_report import REPORT, is_told, read_story
+from distill_lab.stages.report_handoff import DISTILLED, PREDICTIONS, TARGET
 from distill_lab.tracking.run import dotted
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -42,10 +44,7 @@ def compare_runs(store: Store, asked: Sequence[str]) -> tuple[str, Path, str]:
             f"compare: {len(records)} finished run(s) below {', '.join(asked)}; give two or more."
         )
     names = _names(records)
-    runs = [
-        Compared(name, story := read_story(store, record), _curve(store, story))
-        for name, record in zip(names, records, strict=True)
-    ]
+    runs = [_read(store, name, record) for name, record in zip(names, records, strict=True)]
     told = comparison(runs, _differing(names, [one.story.config for one in runs]))
     table = list(told[0].tables[0])
     tags = {"kind": "comparison", "compared": " ".join(asked), **environment()}
@@ -76,9 +75,19 @@ def _names(records: Sequence[RunSummary]) -> list[str]:
     ]
 
 
-def _curve(store: Store, story: Any) -> list[float]:
+def _read(store: Store, name: str, run: RunSummary) -> Compared:
+    story = read_story(store, run)
     key = story.report.validation.compared_by.key
-    return store.history(story.origins["5 train"], f"val/{key}")
+    evaluated = story.origins["6 evaluate"]
+    kept = store.look_for(evaluated, PREDICTIONS)
+    said = None if kept is None else load_file(kept)
+    return Compared(
+        name,
+        story,
+        curve=store.history(story.origins["5 train"], f"val/{key}"),
+        right=None if said is None else said[DISTILLED] == said[TARGET],
+        checksum=store.get(evaluated).tags["data_checksum"],
+    )
 
 
 def _differing(names: Sequence[str], configs: Sequence[str]) -> list[Row]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from distill_lab.measure.paired import mcnemar
 from distill_lab.pages.story import Story
 from distill_lab.pages.trade_off import COSTS, kept_against
 from distill_lab.report import plots
@@ -27,11 +29,15 @@ class Compared:
     Attributes:
         name: tells it from the others.
         curve: quality on validation after each epoch.
+        right: (N,) bool, the test samples that the student is right on; None: not kept.
+        checksum: of the data; only runs on the same have the same test samples.
     """
 
     name: str
     story: Story
     curve: Sequence[float]
+    right: Tensor | None
+    checksum: str
 
 
 def comparison(runs: Sequence[Compared], differing: Sequence[Row]) -> list[Section]:
@@ -44,13 +50,17 @@ def comparison(runs: Sequence[Compared], differing: Sequence[Row]) -> list[Secti
     ranked = sorted(runs, key=lambda one: -one.story.report.validation.quality)
     names = {one.story.report.data.name for one in runs}
     by = ranked[0].story.report.validation.compared_by.label
-    best = f"The best on validation is {ranked[0].name}. The test split made no choice."
+    best = (
+        f"The best on validation is {ranked[0].name}. The test split made no choice; p is of "
+        "McNemar's test against that run, on the test samples that one of the two alone has right. "
+        "Runs of several seeds tell more than one test split does."
+    )
     apart = f"They are on different data ({', '.join(sorted(names))}): their numbers are not alike."
     return [
         Section(
             f"By validation {by}",
             text=(best, *([apart] if len(names) > 1 else [])),
-            tables=([_line(one) for one in ranked],),
+            tables=([{**_line(one), **_against(one, ranked[0])} for one in ranked],),
         ),
         Section("What differs", tables=(differing,)),
         Section("Kept and saved", figures=_trade_offs(ranked, by)),
@@ -75,6 +85,19 @@ def _line(one: Compared) -> Row:
         "MACs": student.cost.macs,
         "latency ms": student.cost.latency_ms,
         "KiB on disk": None if student.file_bytes is None else student.file_bytes / 1024,
+    }
+
+
+def _against(one: Compared, best: Compared) -> Row:
+    """Return the test of a run against the best, where both answered the same samples."""
+    same = one.checksum == best.checksum and one is not best
+    if not same or one.right is None or best.right is None:
+        return {"only the best right": None, "only this right": None, "p": None}
+    found = mcnemar(best.right, one.right)
+    return {
+        "only the best right": found.only_first,
+        "only this right": found.only_second,
+        "p": found.p_value,
     }
 
 
