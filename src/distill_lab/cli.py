@@ -121,6 +121,10 @@ def _run(words: list[str]) -> int:
     from distill_lab.launch import checked_alone, run_job
 
     parts = checked_alone(overrides)
+    if parts.search is not None:
+        from distill_lab.search.run import run_search
+
+        return run_search(parts, overrides)
     _show(run_job(parts, overrides), parts.tracking.uri)
     return 0
 
