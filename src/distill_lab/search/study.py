@@ -116,9 +116,11 @@ class Study:
         except ConfigError:
             raise
         except Exception as error:  # of SQLAlchemy, of a driver, of a server, or of Optuna
-            where, reason = without_secret(repr(url)), " ".join(str(error).split())
+            where, reason = without_secret(repr(url)), _reason(error)
+            if isinstance(error, ImportError):
+                reason += "; for PostgreSQL: pip install 'psycopg[binary]'"
             raise ConfigError(
-                [f"regime.search.storage: cannot keep a study at {where}: {without_secret(reason)}"]
+                [f"regime.search.storage: cannot keep a study at {where}: {reason}"]
             ) from error
 
     @property
@@ -390,5 +392,10 @@ def _database_errors() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = without_secret(" ".join(str(error.__cause__ or error).split()))
-        raise RunError(f"regime.search.storage: the study cannot be reached: {reason}") from error
+        raise RunError(
+            f"regime.search.storage: the study cannot be reached: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return without_secret(" ".join(str(error.__cause__ or error).split()))
