@@ -54,12 +54,12 @@ def said(*words):
 
 THREE_FATES = [
     "search@regime.search=grid",
-    "regime.search.space={regime.lr:[0.02,1e-8,1e30]}",
+    "regime.search.space={regime.lr:[0.05,1e-8,1e30]}",
     "regime.search.pruner=median",
     "regime.search.prune_from_trial=1",
     "regime.optimizer=sgd",
     "regime.schedule=constant",
-    "seed=2",  # of which the first trial is the one that learns
+    "seed=5",  # of which the first trial is the one that learns
 ]
 
 
@@ -86,14 +86,14 @@ def test_trials_are_done_pruned_or_failed_and_each_is_marked_so(searched, parent
     rows = {row["regime.lr"]: row for row in trials_of(store, parent.info.run_id)}
     assert code == 1
     assert {lr: row["state"] for lr, row in rows.items()} == {
-        "0.02": "COMPLETE",
+        "0.05": "COMPLETE",
         "1e-08": "PRUNED",
         "1e+30": "FAILED",
     }
     assert "not finite" in rows["1e+30"]["error"]
     tags = {lr: store.get(row["run"]).tags for lr, row in rows.items()}
     status = {lr: store.get(row["run"]).status for lr, row in rows.items()}
-    assert status == {"0.02": "FINISHED", "1e-08": "KILLED", "1e+30": "FAILED"}
+    assert status == {"0.05": "FINISHED", "1e-08": "KILLED", "1e+30": "FAILED"}
     assert tags["1e-08"]["pruned"] == "after epoch 1 of 3"
     assert "error" not in tags["1e-08"]
     assert "not finite" in tags["1e+30"]["error"]
@@ -104,7 +104,7 @@ def test_trials_are_done_pruned_or_failed_and_each_is_marked_so(searched, parent
 def test_trials_are_runs_below_the_search_named_by_their_values(searched, parent):
     store, *_ = searched
     names = [trial.name for trial in store.children(parent.info.run_id)]
-    assert names[0] == "trial 0: lr=0.02"
+    assert names[0] == "trial 0: lr=0.05"
     assert len(names) == 3
 
 
@@ -117,7 +117,7 @@ def test_a_pruned_trial_is_trained_no_further_and_has_no_control(searched, paren
         history = store.client.get_metric_history(stages["5 train"].id, "val/accuracy")
         return set(stages) & {"5 control", "6 evaluate"}, len(history)
 
-    assert epochs("0.02") == ({"5 control", "6 evaluate"}, 3)
+    assert epochs("0.05") == ({"5 control", "6 evaluate"}, 3)
     assert epochs("1e-08") == (set(), 1)
 
 
@@ -153,9 +153,9 @@ def test_the_objective_is_quality_on_validation_never_on_test(searched, parent):
 
 
 def test_a_trial_is_the_run_it_would_be_without_a_search(searched, monkeypatch):
-    store, _, _, folder = searched
+    folder = searched[-1]
     monkeypatch.chdir(folder)
-    asked = [*QUICK, *THREE_FATES[4:], "regime.lr=0.02"]
+    asked = [*QUICK, *THREE_FATES[4:], "regime.lr=0.05"]
     done = run_job(checked(asked), asked)
     assert len(done.reused) == 7
 
@@ -167,15 +167,16 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched, paren
     code, again = said(*THREE_FATES)
     assert code == 1
     assert len(runs(store, "")) == before
-    assert again[again.index("Complete trials") :] == text[text.index("Complete trials") :]
+    told = [one[one.index("Complete trials") : one.index("\nSearch ")] for one in (text, again)]
+    assert told[0] == told[1]
     assert store.get(parent.info.run_id).status == "FINISHED"
 
 
 def test_a_trial_whose_config_is_wrong_is_a_failed_run(workdir):
     """A grid asks for all pairs; alone each value is sound, a pair is not."""
-    code, text = said(
+    code, _ = said(
         "search@regime.search=grid",
-        "regime.search.space={regime.momentum:[0.5,0.9],regime.dot_delta:[0.09,0.3]}",
+        "regime.search.space={regime.momentum:[0.5,0.9],regime.dot_delta:[0.3,0.05]}",
         "regime.optimizer=dot",
         "regime.lr=0.01",
     )
