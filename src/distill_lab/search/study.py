@@ -8,8 +8,6 @@ hosts the trial's heartbeat has stopped.
 from __future__ import annotations
 
 import random
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,26 +17,28 @@ from typing import Any
 
 import optuna
 from filelock import BaseFileLock
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from distill_lab.config.space import Axis, Choices
-from distill_lab.errors import ConfigError, RunError, without_secret
+from distill_lab.config.space import Axis
+from distill_lab.errors import ConfigError, without_secret
+from distill_lab.search.database import (
+    HEARTBEAT_SECONDS,
+    PROCESS,
+    REASON,
+    again,
+    counts,
+    database_errors,
+    is_lost,
+    quiet,
+    reason,
+    storage,
+)
+from distill_lab.search.samplers import pruner, sampler, suggest
 from distill_lab.settings import Search
 from distill_lab.tracking.orphans import has_ended, this_process
 
-HEARTBEAT_SECONDS = 60
-GRACE_SECONDS = 300  # without a heartbeat; then the process is taken to be gone
-LOCK_SECONDS = 60.0  # that SQLite waits for another process to have written
 ASKED, PARENT = "asked", "parent"
-PROCESS, REASON = "process", "reason"
 QUALITY = "quality"
 
 
@@ -97,31 +97,30 @@ class Study:
         self.search = search
         self.seed = seed
         self.lock = lock
-        self.space = {axis.key: distribution(axis) for axis in axes}
+        self.axes = axes
         try:
-            with lock, _quiet():
-                self._storage = _storage(url)
+            with lock, quiet():
+                self._storage = storage(url)
                 self._study = optuna.create_study(
                     storage=self._storage,
                     study_name=name,
-                    pruner=_pruner(search, num_epochs),
+                    pruner=pruner(search, num_epochs),
                     directions=[
                         "maximize" if one == QUALITY else "minimize" for one in search.objectives
                     ],
                     load_if_exists=True,
                 )
-                self._require_same(asked)
-                if search.sampler == "grid":
-                    self._queue_grid(axes)
-        except ConfigError:
-            raise
         except Exception as error:  # of SQLAlchemy, of a driver, of a server, or of Optuna
-            where, reason = without_secret(repr(url)), _reason(error)
+            where, why = without_secret(repr(url)), reason(error)
             if isinstance(error, ImportError):
-                reason += "; for PostgreSQL: pip install 'psycopg[binary]'"
+                why += "; for PostgreSQL: pip install 'psycopg[binary]'"
             raise ConfigError(
-                [f"regime.search.storage: cannot keep a study at {where}: {reason}"]
+                [f"regime.search.storage: cannot keep a study at {where}: {why}"]
             ) from error
+        with lock, quiet(), database_errors():
+            self._require_same(asked)
+            if search.sampler == "grid":
+                self._queue_grid()
 
     @property
     def parent(self) -> str | None:
@@ -139,18 +138,24 @@ class Study:
         Raises:
             RunError: the database is gone.
         """
-        with self.lock, _quiet(), _database_errors():
+        with self.lock, quiet(), database_errors():
             self._put_back_lost()
             trials = self._study.get_trials(deepcopy=False)
             most = self.search.num_trials
-            if most is not None and sum(map(_counts, trials)) >= most:
+            if most is not None and sum(map(counts, trials)) >= most:
                 return None
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if self.search.sampler == "grid" and not waiting:
                 return None
-            self._study.sampler = _sampler(self.search, _drawn(self.seed, len(trials)))
-            trial = self._study.ask(self.space)
+            trial = self._study.ask()
             trial.set_user_attr(PROCESS, this_process())
+            place = self._place(trial)
+            if most is not None and place >= most:  # another host's process was quicker
+                self._put_back(trial.number)
+                return None
+            self._study.sampler = sampler(self.search, self.seed, place)
+            for axis in self.axes:
+                suggest(trial, axis)
             return trial
 
     @contextmanager
@@ -181,7 +186,7 @@ class Study:
     def is_behind(self, trial: Trial, epoch: int, quality: float) -> bool:
         """Report an epoch, and tell whether the pruner gives the trial up."""
         try:
-            with _quiet(), _database_errors():
+            with quiet(), database_errors():
                 trial.report(quality, epoch)
                 return trial.should_prune()
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -197,13 +202,13 @@ class Study:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Tell that a trial cannot be done; it counts as one."""
-        with suppress(optuna.exceptions.UpdateFinishedTrialError), _database_errors():
+        with suppress(optuna.exceptions.UpdateFinishedTrialError), database_errors():
             trial.set_user_attr(REASON, reason)
         self._tell(trial, TrialState.FAIL)
 
     def put_back(self, trial: Trial) -> None:
         """Tell that a trial was stopped; the study goes on with it."""
-        with self.lock, _quiet(), _database_errors():
+        with self.lock, quiet(), database_errors():
             self._put_back(trial.number)
 
     def trials(self) -> list[Ended]:
@@ -212,9 +217,9 @@ class Study:
         Raises:
             RunError: the database is gone.
         """
-        with _database_errors():
+        with database_errors():
             found = self._study.get_trials(deepcopy=False)
-        return [self._ended(trial) for trial in found if _counts(trial)]
+        return [self._ended(trial) for trial in found if counts(trial)]
 
     def best(self) -> list[int]:
         """Return the numbers of the best trials: one, or those that no other beats in all aims."""
@@ -249,20 +254,25 @@ class Study:
 
     def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
         """End a trial, unless it was given up for lost meanwhile."""
-        with _quiet(), _database_errors():
+        with quiet(), database_errors():
             self._study.tell(trial, values, state, skip_if_finished=True)
+
+    def _place(self, trial: Trial) -> int:
+        """Return how many trials were begun before this one and not lost."""
+        found = self._study.get_trials(deepcopy=False)
+        return sum(counts(other) for other in found if other.number < trial.number)
 
     def _put_back_lost(self) -> None:
         """Put back the trials of processes that ended; the caller holds the lock."""
-        fail_stale_trials(self._study)  # and puts them back, see `_storage`
+        fail_stale_trials(self._study)  # and puts them back, see `storage`
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _is_lost(trial):
+            if is_lost(trial):
                 self._put_back(trial.number)
 
     def _put_back(self, number: int) -> None:
         ended = self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         if ended.state == TrialState.FAIL:
-            _again(self._study, ended)
+            again(self._study, ended)
 
     def _require_same(self, asked: dict[str, Any]) -> None:
         known = self._study.user_attrs.get(ASKED)
@@ -278,14 +288,14 @@ class Study:
                 ]
             )
 
-    def _queue_grid(self, axes: list[Axis]) -> None:
+    def _queue_grid(self) -> None:
         """Queue all points of the grid, in an order drawn by the seed, that are not queued yet."""
-        points = list(product(*(axis.points for axis in axes)))
+        points = list(product(*(axis.points for axis in self.axes)))
         random.Random(self.seed).shuffle(points)
         number = sum("grid" in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
         for place, point in list(enumerate(points))[number:]:
-            values = dict(zip(self.space, point, strict=True))
-            self._study.enqueue_trial(values, user_attrs={"grid": place})
+            values = zip((axis.key for axis in self.axes), point, strict=True)
+            self._study.enqueue_trial(dict(values), user_attrs={"grid": place})
 
     def _ended(self, trial: FrozenTrial) -> Ended:
         values = trial.values or []
@@ -298,104 +308,3 @@ class Study:
             trial.last_step,
             str(trial.user_attrs.get(REASON, "")),
         )
-
-
-def distribution(axis: Axis) -> BaseDistribution:
-    """Return what Optuna calls an axis; a step that does not lead to `high` ends below it."""
-    if isinstance(axis, Choices):
-        return CategoricalDistribution(axis.values)
-    high = axis.high if axis.step is None else axis.points[-1]
-    if axis.whole:
-        return IntDistribution(int(axis.low), int(high), axis.log, int(axis.step or 1))
-    return FloatDistribution(axis.low, high, axis.log, axis.step)
-
-
-def _storage(url: str) -> RDBStorage:
-    """Open the database; its tables are made if they are missing."""
-    waits = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
-    return RDBStorage(
-        url,
-        engine_kwargs={**waits, "pool_pre_ping": True},
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=GRACE_SECONDS,
-        heartbeat_stale_trial_callback=_again,
-    )
-
-
-def _again(study: optuna.Study, lost: FrozenTrial) -> None:
-    """Queue the values of a trial that was lost, and what its sampler noted about it."""
-    place = {key: value for key, value in lost.user_attrs.items() if key == "grid"}
-    study.add_trial(
-        create_trial(
-            state=TrialState.WAITING,
-            params=lost.params,
-            distributions=lost.distributions,
-            user_attrs=place,
-            system_attrs=lost.system_attrs,
-        )
-    )
-
-
-def _is_lost(trial: FrozenTrial) -> bool:
-    """Tell whether the process of a running trial has ended, or did before it gave its name."""
-    process, begun = trial.user_attrs.get(PROCESS), trial.datetime_start
-    if process is not None:
-        return has_ended(process)
-    return begun is not None and time.time() - begun.timestamp() > HEARTBEAT_SECONDS
-
-
-def _counts(trial: FrozenTrial) -> bool:
-    """Tell whether a trial was begun and not lost."""
-    if trial.state == TrialState.FAIL:
-        return REASON in trial.user_attrs
-    return trial.state != TrialState.WAITING
-
-
-def _drawn(seed: int, number: int) -> int:
-    """Return a seed for one trial; neighbours have nothing in common."""
-    return random.Random(f"{seed}/{number}").getrandbits(32)
-
-
-def _sampler(search: Search, seed: int) -> optuna.samplers.BaseSampler:
-    if search.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed)
-    if search.sampler == "cma_es":
-        return optuna.samplers.CmaEsSampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)  # the points of a grid are queued
-
-
-def _pruner(search: Search, num_epochs: int) -> optuna.pruners.BasePruner:
-    first = search.prune_from_epoch
-    if search.pruner == "median":
-        return optuna.pruners.MedianPruner(search.prune_from_trial, n_warmup_steps=first)
-    if search.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(first, max(first, num_epochs), reduction_factor=3)
-    return optuna.pruners.NopPruner()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let Optuna not announce that heartbeats may change, and are meant for its own loop."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used")
-        yield
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Say of an error of the database whose it is.
-
-    Raises:
-        RunError: in place of it.
-    """
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise RunError(
-            f"regime.search.storage: the study cannot be reached: {_reason(error)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return without_secret(" ".join(str(error.__cause__ or error).split()))
