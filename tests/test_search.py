@@ -145,13 +145,6 @@ def test_the_search_has_the_best_trials_numbers_pictures_and_model(searched, par
     assert versions[0].source == store.get(best["run"]).tags["model"]
 
 
-def test_the_objective_is_quality_on_validation_never_on_test(searched, parent):
-    store, *_ = searched
-    best = next(r for r in trials_of(store, parent.info.run_id) if r["state"] == "COMPLETE")
-    metrics = store.get(best["run"]).metrics
-    assert float(best["quality"]) == metrics["val/accuracy"] != metrics["test/accuracy"]
-
-
 def test_a_trial_is_the_run_it_would_be_without_a_search(searched, monkeypatch):
     folder = searched[-1]
     monkeypatch.chdir(folder)

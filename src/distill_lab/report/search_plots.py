@@ -112,8 +112,9 @@ def front(
     left = [(a, b) for a, b, is_best in zip(x, y, best, strict=True) if not is_best]
     for points, colour, label in ((left, MUTED, "beaten"), (kept, COLOURS[1], "not beaten")):
         if points:
-            ax.scatter(*zip(*points, strict=True), s=45, color=colour, label=label, zorder=3)
-    ax.plot(*zip(*kept, strict=True), color=COLOURS[1], linewidth=1, linestyle="--")
+            across, up = _columns(points)
+            ax.scatter(across, up, s=45, color=colour, label=label, zorder=3)
+    ax.plot(*_columns(kept), color=COLOURS[1], linewidth=1, linestyle="--")
     ax.margins(0.12)
     add_legend(ax)
     label_axes(ax, x_label, y_label)
@@ -126,11 +127,12 @@ def _draw_slice(
     places = [key.order.index(str(v)) if key.order else float(v) for v in key.values]
     points = list(zip(places, values, complete, strict=True))
     for is_complete, label in ((True, "complete"), (False, "pruned")):
-        members = [(x, y) for x, y, done in points if done == is_complete]
+        members = [(place, value) for place, value, done in points if done == is_complete]
         if members:
             face = COLOURS[0] if is_complete else "white"
             colour = COLOURS[0] if is_complete else MUTED
-            ax.scatter(*zip(*members, strict=True), s=34, color=face, edgecolor=colour, label=label)
+            x, y = _columns(members)
+            ax.scatter(x, y, s=34, color=face, edgecolor=colour, label=label)
     ax.scatter([places[best]], [values[best]], s=180, color=COLOURS[1], marker="*", zorder=3)
     if key.log:
         ax.set_xscale("log")
@@ -138,3 +140,7 @@ def _draw_slice(
         ax.set_xlim(-0.5, len(key.order) - 0.5)
         crowded = len(key.order) > 4 or max(map(len, key.order)) > 8
         name_ticks(ax, "x", list(key.order), rotation=40 if crowded else 0)
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]

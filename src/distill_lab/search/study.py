@@ -241,14 +241,17 @@ class Study:
         By functional ANOVA on a random forest (Hutter et al. 2014), over the complete trials; an
         objective that is the same in all of them, or known of fewer than four, is left out.
         """
-        shares = {}
+        shares: dict[str, dict[str, float]] = {}
+        done = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for number, name in enumerate(self.search.objectives):
-            done = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            seen = {trial.values[number] for trial in done}
-            if len(done) >= 4 and len(seen) > 1:
+
+            def target(trial: FrozenTrial, number: int = number) -> float:
+                return float(trial.values[number])
+
+            if len(done) >= 4 and len(set(map(target, done))) > 1:
                 evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
                 shares[name] = optuna.importance.get_param_importances(
-                    self._study, evaluator=evaluator, target=lambda trial, n=number: trial.values[n]
+                    self._study, evaluator=evaluator, target=target
                 )
         return shares
 

@@ -82,7 +82,7 @@ def _row(
 ) -> dict[str, Cell]:
     row: dict[str, Cell] = {"trial": trial.number, "state": trial.state}
     row |= {axis.key: trial.values.get(axis.key) for axis in space}
-    row |= {name: trial.objectives.get(name) for name in study.search.objectives}
+    row |= {str(name): trial.objectives.get(name) for name in study.search.objectives}
     row["epochs watched"] = trial.epochs
     metrics = record.metrics if record else {}
     row |= {key: metrics.get(key) for key in shown}
@@ -198,7 +198,7 @@ def _mark(
         return
     best = chosen[0]
     run.set_tags({"best_trial": names[0], "best_run": str(best["run"])})
-    run.log_metrics({key: float(best[key]) for key in shown if best[key] is not None})
+    run.log_metrics({key: float(best[key] or 0.0) for key in shown if best[key] is not None})
     if registered is not None and best["run"] is not None:
         model = store.get(str(best["run"])).tags["model"]
         run.set_tags({"model": store.register(model, registered)})
