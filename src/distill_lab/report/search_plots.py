@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from distill_lab.report.style import COLOURS, MUTED, add_legend, label_axes, name_ticks, panels
 
@@ -47,6 +48,7 @@ def history(
     best = list(accumulate(values, min if lower_is_better else max))
     ax.scatter(numbers, values, s=30, color=COLOURS[0], label="trial", zorder=3)
     ax.step(numbers, best, where="post", color=COLOURS[1], label="best so far")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(ax)
     label_axes(ax, "trial", label)
     return figure

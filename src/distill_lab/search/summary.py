@@ -92,7 +92,7 @@ def _row(
 def _short(row: dict[str, Cell], space: list[Axis], study: Study) -> dict[str, Cell]:
     """Return what of a row is shown to people."""
     keys = {short_key(axis.key): _cell(row[axis.key]) for axis in space}
-    last = {name: row[name] for name in study.search.objectives}
+    last = {str(name): row[name] for name in study.search.objectives}
     tested = {key: row[key] for key in row if key.startswith("test/")}
     return {"trial": row["trial"], "state": row["state"], **keys, **last, **tested}
 
@@ -127,7 +127,12 @@ def _figures(
     if len(names) > 1:
         figure = _front(done, best, names, labels)
         run.log_figure(figure, "pareto.png")
-        sections.append(Section("What trades against what", figures=((figure, ""),)))
+        sections.append(
+            Section(
+                "What trades against what",
+                figures=((figure, "Joined: the trials that no other beats in every aim."),),
+            )
+        )
     figures = []
     for name, shares in study.importances().items():
         short = {short_key(key): share for key, share in shares.items()}
@@ -139,9 +144,11 @@ def _figures(
         sections.append(Section("Which keys matter", figures=tuple(figures)))
     figures = []
     for name in names:
-        figure = _slices(trials, space, best[0], name, labels[name])
+        figure = _slices(trials, space, name, labels[name])
         run.log_figure(figure, f"slices/{name}.png")
-        figures.append((figure, "Each point is a trial; the star is the best of them."))
+        figures.append(
+            (figure, "Each point is a trial; the star is the best of the complete ones.")
+        )
     sections.append(Section("What each key does", figures=tuple(figures)))
     figures = []
     for name in names:
@@ -149,7 +156,7 @@ def _figures(
         numbers = [trial.number for trial in done]
         figure = search_plots.history(numbers, reached, name != QUALITY, labels[name])
         run.log_figure(figure, f"history/{name}.png")
-        figures.append((figure, ""))
+        figures.append((figure, "Complete trials in the order in which they were begun."))
     sections.append(Section("How it went on", figures=tuple(figures)))
     return sections
 
@@ -168,7 +175,7 @@ def _front(
     )
 
 
-def _slices(trials: list[Ended], space: list[Axis], best: int, name: str, label: str) -> Figure:
+def _slices(trials: list[Ended], space: list[Axis], name: str, label: str) -> Figure:
     seen = [trial for trial in trials if name in trial.objectives]
     keys = []
     for axis in space:
@@ -178,8 +185,10 @@ def _slices(trials: list[Ended], space: list[Axis], best: int, name: str, label:
         shown = [short_value(value) for value in order]
         texts = [short_value(value) if isinstance(value, str) else value for value in values]
         keys.append(Slice(short_key(axis.key), texts, shown, log))
-    place = next((n for n, trial in enumerate(seen) if trial.number == best))
     complete = [trial.state == "COMPLETE" for trial in seen]
+    sign = 1 if name == QUALITY else -1
+    done = [place for place, is_complete in enumerate(complete) if is_complete]
+    place = max(done, key=lambda place: sign * seen[place].objectives[name])
     return search_plots.slices(keys, [t.objectives[name] for t in seen], complete, place, label)
 
 
