@@ -14,7 +14,7 @@ from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.config.passes import pass_configs
 from distill_lab.config.recipes import far_from_recipes
-from distill_lab.config.space import axes
+from distill_lab.config.space import axes, is_about_search
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
 from distill_lab.fingerprint import source_hash, targets
@@ -73,7 +73,7 @@ def checked(overrides: Sequence[str], as_trial: bool = False) -> Parts:
     keys = {split_override(text)[0].partition(".")[0] for text in request.composable}
     if "variants" in keys and "compress" not in keys and not config.get("compress"):
         found.append("variants: nothing is compressed; add compress=[<step>,...], or leave it out.")
-    searched = any(key in (SEARCH, f"search@{SEARCH}") for key in map(_section, request.composable))
+    searched = any(map(is_about_search, request.composable))
     if searched and not as_trial and _has_no_space(config):
         example = f"'{SEARCH}.space={{regime.lr:{{low:1e-4,high:1e-2,log:true}}}}'"
         found.append(f"{SEARCH}.space: is empty, so nothing is searched; give keys: {example}.")
@@ -91,12 +91,6 @@ def checked(overrides: Sequence[str], as_trial: bool = False) -> Parts:
     return parts
 
 
-def _section(text: str) -> str:
-    """Return the key of an override, or the section it is in if that is the one of a search."""
-    key = split_override(text)[0]
-    return SEARCH if key.startswith(f"{SEARCH}.") else key
-
-
 def _has_no_space(config: dict[str, Any]) -> bool:
     node = config.get(SEARCH)
     return isinstance(node, dict) and node.get("space") == {}
@@ -108,7 +102,7 @@ def _check_space(parts: Parts, config: dict[str, Any], overrides: Sequence[str])
 
     assert parts.search is not None
     made = axes(parts.search.space, config)
-    own = [text for text in overrides if _section(text) not in (SEARCH, f"search@{SEARCH}")]
+    own = [text for text in overrides if not is_about_search(text)]
     found: list[str] = []
     for number in range(max(len(axis.probes) for axis in made)):
         row = [f"{axis.key}={axis.probes[number % len(axis.probes)]}" for axis in made]

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from distill_lab.config.space import axes
+from distill_lab.config.space import axes, is_about_search
 from distill_lab.launch import checked
-from distill_lab.search.run import database, is_about_search, reached, what_is_asked
+from distill_lab.search.run import database, reached, what_is_asked
 
 SPACE = "regime.search.space={temperature.value:[2,4]}"
 

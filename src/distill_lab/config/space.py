@@ -12,6 +12,7 @@ from distill_lab.config.compose import SEARCH
 from distill_lab.config.groups import groups, is_group
 from distill_lab.config.signature import conforms, signature_of
 from distill_lab.errors import nearest
+from distill_lab.naming import split_override
 
 NOT_SEARCHED = ("hydra", "tracking", "name", "reuse", "experiments", SEARCH, "search")
 """Beginnings of keys that say where and whether a run is done, not what it is."""
@@ -93,6 +94,16 @@ def axes(space: dict[str, Any], config: dict[str, Any]) -> list[Axis]:
             whole = _takes_integers(config, key, [low, high, step])
             made.append(Range(key, low, high, given.get("log", False), step, whole))
     return made
+
+
+def is_about_search(override: str) -> bool:
+    """Tell whether an override is of the search and not of the run.
+
+    >>> is_about_search("search@regime.search=grid"), is_about_search("regime.lr=0.1")
+    (True, False)
+    """
+    key = split_override(override)[0]
+    return key in (SEARCH, f"search@{SEARCH}") or key.startswith(f"{SEARCH}.")
 
 
 def written(value: Any) -> str:

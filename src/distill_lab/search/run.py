@@ -14,13 +14,13 @@ from typing import Any
 from optuna.trial import Trial
 
 from distill_lab.config.compose import SEARCH
-from distill_lab.config.space import Axis, Range, axes
+from distill_lab.config.space import Axis, Range, axes, is_about_search
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
 from distill_lab.errors import Pruned, without_secret
 from distill_lab.fingerprint import fingerprint
 from distill_lab.launch import checked, registry_name, run_job
-from distill_lab.naming import LOOK, short_key, short_name, split_override
+from distill_lab.naming import LOOK, short_key, short_name
 from distill_lab.refine import merged
 from distill_lab.report.tables import format_value
 from distill_lab.search.study import QUALITY, Study
@@ -32,6 +32,7 @@ from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 
 DATABASE = "search.db"
+EPOCHS = "regime.epochs"
 
 
 def run_search(parts: Parts, overrides: Sequence[str]) -> int:
@@ -72,9 +73,6 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
     print(text)
     print(f"\nSearch  {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
     return 1 if num_failed else 0
-
-
-EPOCHS = "regime.epochs"
 
 
 def what_is_asked(parts: Parts, space: list[Axis]) -> dict[str, Any]:
@@ -191,16 +189,6 @@ def reached(done: Done, objective: str) -> float:
     if objective == QUALITY:
         return done.report.validation.quality
     return float(getattr(done.report.row(DISTILLED).cost, objective))
-
-
-def is_about_search(override: str) -> bool:
-    """Tell whether an override is of the search and not of the run.
-
-    >>> is_about_search("search@regime.search=grid"), is_about_search("regime.lr=0.1")
-    (True, False)
-    """
-    key = split_override(override)[0]
-    return key in (SEARCH, f"search@{SEARCH}") or key.startswith(f"{SEARCH}.")
 
 
 def _short(value: str | float) -> str:
