@@ -19,7 +19,8 @@ from distill_lab.contracts import Parts
 from distill_lab.environment import environment
 from distill_lab.errors import Pruned, without_secret
 from distill_lab.fingerprint import fingerprint
-from distill_lab.launch import checked, registry_name, run_job
+from distill_lab.handover.hand_over import hand_over
+from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name
 from distill_lab.refine import merged
 from distill_lab.report.tables import format_value
@@ -56,7 +57,7 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
     asked = what_is_asked(parts, space)
     name = search.study or f"{parts.data.info.name}-{fingerprint(asked)[:12]}"
     num_epochs = max([parts.regime.epochs, *(_longest(a) for a in space if a.key == EPOCHS)])
-    url = database(search.storage, store.folder)
+    url = database(search.storage, store.home)
     lock = store.lock(f"search-{fingerprint([name, url])[:16]}")
     study = Study(name, url, search, space, asked, num_epochs, parts.seed, lock)
     keys = [axis.key for axis in space]
@@ -67,12 +68,26 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
         _work(study, store, run, parts, overrides)
         store.close_orphans()
         columns = [column(key) for key in keys]
-        look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns)
+        decides = parts.data.info.quality.decides
+        look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns, decides)
         run.set_tags({"look": look})
-        text, num_failed = summarise(study, store, run, space, parts, registry_name(parts))
-    print(text)
+        summary = summarise(study, store, run, space, parts)
+        print(summary.text)
+        if summary.best_run is not None:
+            _hand_over(store, run, summary.best_run, overrides, summary.best_values)
     print(f"\nSearch  {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
-    return 1 if num_failed else 0
+    return 1 if summary.num_failed else 0
+
+
+def _hand_over(
+    store: Store, run: TrackedRun, best_run: str, overrides: Sequence[str], values: list[str]
+) -> None:
+    """Hand over the student of the best trial, as a sweep does that of its best job."""
+    job = merged([text for text in overrides if not is_about_search(text)], values)
+    handed_over = hand_over(store, checked(job, as_trial=True), best_run, job)
+    if handed_over is not None:
+        run.set_tags({"model": handed_over.model, "handover": handed_over.address})
+        print(f"\n{handed_over.lines}")
 
 
 def what_is_asked(parts: Parts, space: list[Axis]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
@@ -23,14 +24,30 @@ LABELS = {"latency_ms": "latency, ms", "macs": "MACs", "parameters": "parameters
 Rows = list[dict[str, Cell]]
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is left of a search.
+
+    Attributes:
+        text: for the terminal.
+        num_failed: trials.
+        best_run: of the best trial; None where there is none, or several aims.
+        best_values: its overrides.
+    """
+
+    text: str
+    num_failed: int
+    best_run: str | None
+    best_values: list[str]
+
+
 def summarise(
     study: Study,
     store: Store,
     run: TrackedRun,
     space: list[Axis],
     parts: Parts,
-    registered: str | None,
-) -> tuple[str, int]:
+) -> Summary:
     """Log table, plots and the best trial, or the best ones, on the search's run.
 
     Args:
@@ -39,10 +56,6 @@ def summarise(
         run: of the search.
         space: its axes.
         parts: the run around which it searches.
-        registered: name under which the best trial's model is registered, or None.
-
-    Returns:
-        Text for the terminal, and how many trials failed.
     """
     trials, best = study.trials(), study.best()
     records = {int(r.tags["job"]): r for r in store.children(run.id) if "job" in r.tags}
@@ -61,7 +74,7 @@ def summarise(
         chosen = [row for row in rows if row["trial"] in best]
         sections.append(_best_section(chosen, space, study, labels))
         sections += _figures(run, study, trials, space, best, labels)
-        _mark(study, store, run, chosen, shown, registered)
+        _mark(study, run, chosen, shown)
     all_rows = [_short(row, space, study) for row in rows if row["state"] != "FAILED"]
     failed = [{key: row[key] for key in ("trial", "error", "run")} for row in rows if row["error"]]
     if all_rows:
@@ -70,7 +83,12 @@ def summarise(
         sections.append(Section("Failed", tables=(failed,)))
     title = f"Search over {', '.join(short_key(axis.key) for axis in space)}"
     run.log_text(page(title, sections), "report.html")
-    return _text(rows, best, failed, counts, space, study), counts["num_failed"]
+    text = _text(rows, best, failed, counts, space, study)
+    if not best or len(study.search.objectives) > 1:
+        return Summary(text, counts["num_failed"], None, [])
+    values = next(trial.values for trial in trials if trial.number == best[0])
+    given = [f"{key}={value}" for key, value in values.items()]
+    return Summary(text, counts["num_failed"], str(chosen[0]["run"]), given)
 
 
 def _row(
@@ -192,15 +210,8 @@ def _slices(trials: list[Ended], space: list[Axis], name: str, label: str) -> Fi
     return search_plots.slices(keys, [t.objectives[name] for t in seen], complete, place, label)
 
 
-def _mark(
-    study: Study,
-    store: Store,
-    run: TrackedRun,
-    chosen: Rows,
-    shown: list[str],
-    registered: str | None,
-) -> None:
-    """Give the search's run the best trial's numbers, and register its model; or name the best."""
+def _mark(study: Study, run: TrackedRun, chosen: Rows, shown: list[str]) -> None:
+    """Give the search's run the best trial's numbers; or name the best ones."""
     names = [str(row["trial"]) for row in chosen]
     if len(study.search.objectives) > 1:
         run.set_tags({"best_trials": ", ".join(names)})
@@ -208,9 +219,6 @@ def _mark(
     best = chosen[0]
     run.set_tags({"best_trial": names[0], "best_run": str(best["run"])})
     run.log_metrics({key: float(best[key] or 0.0) for key in shown if best[key] is not None})
-    if registered is not None and best["run"] is not None:
-        model = store.get(str(best["run"])).tags["model"]
-        run.set_tags({"model": store.register(model, registered)})
 
 
 def _metric(name: str) -> str:

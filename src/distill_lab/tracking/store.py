@@ -100,7 +100,7 @@ class Store:
         return run
 
     @property
-    def folder(self) -> Path:
+    def home(self) -> Path:
         """Where the SQLite file lies; of another store the working directory."""
         return self._folder
 
