@@ -160,7 +160,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched, paren
     code, again = said(*THREE_FATES)
     assert code == 1
     assert len(runs(store, "")) == before
-    told = [one[one.index("Complete trials") : one.index("\nSearch ")] for one in (text, again)]
+    told = [one[one.index("Complete trials") : one.index("3 trials: ")] for one in (text, again)]
     assert told[0] == told[1]
     assert store.get(parent.info.run_id).status == "FINISHED"
 
