@@ -137,7 +137,7 @@ def calls(monkeypatch):
     """
     made = []
 
-    def run(*args):
+    def run(*args, watch=None):
         made.append(args)
         return done("logged")
 

@@ -33,6 +33,8 @@ distill-lab: knowledge distillation experiments, tracked.
   distill-lab [overrides]            run the six stages; finished ones are reused
   distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end;
                                      hydra/launcher=joblib: as many at once as there are cores
+  distill-lab regime.search.space={key:[a,b]} [...]
+                                     search: Optuna chooses the values of each run (docs/search.md)
   distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing
   distill-lab reproduce PAPER [--scale full|cpu] [--only PATTERN] [overrides]
                                      run what is missing of a paper; its numbers beside ours
@@ -121,6 +123,10 @@ def _run(words: list[str]) -> int:
     from distill_lab.launch import checked_alone, run_job
 
     parts = checked_alone(overrides)
+    if parts.search is not None:
+        from distill_lab.search.run import run_search
+
+        return run_search(parts, overrides)
     _show(run_job(parts, overrides), parts.tracking.uri)
     return 0
 

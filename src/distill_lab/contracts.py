@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Knowledge,
         Price,
         Regime,
+        Search,
         Selection,
         Tracking,
         Variants,
@@ -422,6 +423,7 @@ class Parts:
             fingerprint.
         config: the resolved config as plain values, for fingerprints and logging.
         choices: group -> option, for logging.
+        search: which values of keys are tried around this run; None: it is a single run.
     """
 
     name: str | None
@@ -448,3 +450,4 @@ class Parts:
     tracking: Tracking
     config: dict[str, Any]
     choices: dict[str, str]
+    search: Search | None = None

@@ -32,6 +32,19 @@ class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
 
 
+class Pruned(DistillLabError):
+    """A training was ended early, as others like it were better by then.
+
+    Args:
+        epoch: after which, counted from 1.
+        num_epochs: that it would have had.
+    """
+
+    def __init__(self, epoch: int, num_epochs: int) -> None:
+        self.after = f"epoch {epoch} of {num_epochs}"
+        super().__init__(f"pruned after {self.after}")
+
+
 def without_secret(text: str) -> str:
     """Hide user and password of every address in a text.
 

@@ -9,11 +9,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.check import build, component, grid, problems, settings_of, students_of
-from distill_lab.config.compose import choices, compose, composed, jobs, own_sweep
+from distill_lab.config.compose import SEARCH, choices, compose, composed, jobs, own_sweep
 from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.config.passes import pass_configs
 from distill_lab.config.recipes import far_from_recipes
+from distill_lab.config.space import axes, is_about_search
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
 from distill_lab.fingerprint import source_hash, targets
@@ -21,11 +22,13 @@ from distill_lab.naming import command, short_name, split_override
 from distill_lab.own_code import make_importable, module_file
 
 if TYPE_CHECKING:
+    from distill_lab.training.callbacks import Watch
     from distill_lab.workflow import Done
 
 SEED = re.compile(r"seed=\d+")
 ROUNDS = "evaluation.refine."
 """How a run is refined; no part of what it was."""
+ALONE = f"{SEARCH}.space: a search is no job of a sweep; leave -m out, and search its keys too."
 NEED_TORCH = (
     "data",
     "architecture",
@@ -44,11 +47,16 @@ NEED_TORCH = (
 )
 
 
-def checked(overrides: Sequence[str]) -> Parts:
+def checked(overrides: Sequence[str], as_trial: bool = False) -> Parts:
     """Compose, check and build a run.
 
     Torch is imported only where an override touches what torch is needed to judge, so that a
-    mistyped key is answered at once.
+    mistyped key is answered at once. Of a search, runs with all choices and both ends of each
+    range are checked too.
+
+    Args:
+        overrides: of the run.
+        as_trial: leave the search out that an experiment among them asks for.
 
     Raises:
         ConfigError: lists every problem.
@@ -56,6 +64,8 @@ def checked(overrides: Sequence[str]) -> Parts:
     make_importable()
     request = read(overrides)
     config, unmergeable = composed(request.composable)
+    if as_trial and isinstance(config.get(SEARCH), dict):
+        config[SEARCH]["space"] = {}
     shallow = problems(config)
     found = [*request.problems, *unmergeable]
     found += [f"{key}: several values are a sweep; add -m." for key in request.sweeps]
@@ -63,6 +73,10 @@ def checked(overrides: Sequence[str]) -> Parts:
     keys = {split_override(text)[0].partition(".")[0] for text in request.composable}
     if "variants" in keys and "compress" not in keys and not config.get("compress"):
         found.append("variants: nothing is compressed; add compress=[<step>,...], or leave it out.")
+    searched = any(map(is_about_search, request.composable))
+    if searched and not as_trial and _has_no_space(config):
+        example = f"'{SEARCH}.space={{regime.lr:{{low:1e-4,high:1e-2,log:true}}}}'"
+        found.append(f"{SEARCH}.space: is empty, so nothing is searched; give keys: {example}.")
     if not found or _needs_torch(request.composable, found):
         own = [name for name in targets(config) if module_file(name) is not None]
         if own and not shallow:
@@ -71,7 +85,33 @@ def checked(overrides: Sequence[str]) -> Parts:
             found += deep_problems(one, shallow, of_student=number > 0)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
-    return build(config, choices(request.composable))
+    parts = build(config, choices(request.composable))
+    if parts.search is not None:
+        _check_space(parts, config, overrides)
+    return parts
+
+
+def _has_no_space(config: dict[str, Any]) -> bool:
+    node = config.get(SEARCH)
+    return isinstance(node, dict) and node.get("space") == {}
+
+
+def _check_space(parts: Parts, config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Check as many runs as it takes to have each choice and each end of a range once."""
+    from distill_lab.refine import merged  # imports torch
+
+    assert parts.search is not None
+    made = axes(parts.search.space, config)
+    own = [text for text in overrides if not is_about_search(text)]
+    found: list[str] = []
+    for number in range(max(len(axis.probes) for axis in made)):
+        row = [f"{axis.key}={axis.probes[number % len(axis.probes)]}" for axis in made]
+        try:
+            checked(merged(own, row), as_trial=True)
+        except ConfigError as error:
+            found += [f"{SEARCH}.space: {problem}" for problem in error.problems]
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
 
 
 def checked_alone(overrides: Sequence[str]) -> Parts:
@@ -104,7 +144,9 @@ def check_jobs(overrides: Sequence[str]) -> tuple[int, list[str]]:
     but_seed = {tuple(text for text in job if not SEED.fullmatch(text)): job for job in asked}
     for job in but_seed.values():
         try:
-            advice += far_from_recipes(checked(job).config)
+            parts = checked(job)
+            advice += far_from_recipes(parts.config)
+            found += [ALONE] if parts.search is not None and len(asked) > 1 else []
         except ConfigError as error:
             found += error.problems
     if found:
@@ -248,14 +290,23 @@ def _networks() -> list[dict[str, Any]]:
     return [{slot: config[slot] for slot in slots} for config in configs]
 
 
-def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> Done:
+def run_job(
+    parts: Parts, overrides: Sequence[str], name: str | None = None, watch: Watch | None = None
+) -> Done:
     """Run the workflow of one checked run, then its refinement rounds; hand over the student.
 
     Args:
         parts: the checked run.
         overrides: it was made from; they are what a proposal is added to.
         name: of the run in MLflow; None: from the config, or made of the overrides, and printed.
+        watch: asked after each epoch of the distillation whether to go on; None: to its end.
+
+    Raises:
+        ConfigError: it is a search, which is not a job of something else.
+        Pruned: the watch ended it.
     """
+    if parts.search is not None:
+        raise ConfigError([ALONE])
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.chain import run_chain
     from distill_lab.handover.hand_over import hand_over
@@ -272,8 +323,10 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
     if name is None:
         name = parts.name or short_name(overrides) or f"{parts.data.info.name}, defaults"
         print(f"\n{name}")
-    start = run_chain if parts.chain.num_passes > 1 else workflow.run
-    done = start(parts, store, name, tags, tracking.sweep_run_id)
+    if parts.chain.num_passes > 1:
+        done = run_chain(parts, store, name, tags, tracking.sweep_run_id)
+    else:
+        done = workflow.run(parts, store, name, tags, tracking.sweep_run_id, watch=watch)
     done.overrides = [text for text in overrides if not split_override(text)[0].startswith(ROUNDS)]
     done.proposals = list(done.report.proposals)
     if parts.evaluation.refine.rounds > 0:

@@ -137,6 +137,48 @@ class Regime:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Stage 5: which values of config keys are tried, one run each, and how they are chosen.
+
+    `space` maps a key to a list of choices, or to `{low, high}` with `log: true` or a `step`;
+    where it is empty nothing is searched. A study ends after `num_trials`; a process that works on
+    it begins none after `max_minutes`.
+    """
+
+    sampler: Literal["tpe", "random", "grid", "cma_es"]
+    space: dict[str, Any]
+    num_trials: int | None
+    max_minutes: float | None
+    objectives: list[Literal["quality", "latency_ms", "macs", "parameters"]]
+    pruner: Literal["off", "median", "hyperband"]
+    prune_from_epoch: int
+    prune_from_trial: int
+    storage: str | None
+    study: str | None
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "max_minutes", "prune_from_epoch"):
+            _positive(name, getattr(self, name))
+        _require("prune_from_trial", self.prune_from_trial, ">= 0", self.prune_from_trial >= 0)
+        endless = self.num_trials is None and self.max_minutes is None and self.sampler != "grid"
+        rule = "given where max_minutes is null and the sampler is not grid"
+        _require("num_trials", self.num_trials, rule, not endless)
+        given = self.objectives
+        ok = 0 < len(given) == len(set(given))
+        _require("objectives", given, "a list of different names, not empty", ok)
+        one = self.pruner == "off" or given == ["quality"]
+        rule = "[quality] where a pruner compares trials epoch by epoch"
+        _require("objectives", given, rule, one)
+        one = self.sampler != "cma_es" or len(given) == 1
+        _require("objectives", given, "a single one where the sampler is cma_es", one)
+        address = self.storage
+        rule = "the address of a database, e.g. sqlite:///search.db, or null"
+        _require("storage", address, rule, address is None or "://" in address)
+        named = self.study is None or self.study.strip() != ""
+        _require("study", self.study, "a name, not empty, or null", named)
+
+
+@dataclass(frozen=True)
 class Selection:
     """Stage 1: which teachers are trained and how they are ranked.
 

@@ -15,7 +15,7 @@ from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, DistillLabError, without_secret
-from distill_lab.launch import checked, run_job
+from distill_lab.launch import ALONE, checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name, split_override
 from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
 
@@ -194,7 +194,10 @@ def _checked(asked: list[list[str]]) -> tuple[dict[int, Parts], dict[int, str]]:
     problems: dict[int, list[str]] = {}
     for number, overrides in enumerate(asked):
         try:
-            parts[number] = checked(overrides)
+            made = checked(overrides)
+            if made.search is not None:
+                raise ConfigError([ALONE])
+            parts[number] = made
         except ConfigError as error:
             problems[number] = error.problems
     if not parts:

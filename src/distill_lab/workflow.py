@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import Timeout
@@ -36,10 +36,14 @@ from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 
+if TYPE_CHECKING:
+    from distill_lab.training.callbacks import Watch
+
 FOREVER = -1.0  # seconds to wait for a lock
 UPSTREAM = "upstream"
 MODEL = "model"
 FILLED_AFTER = "4 loss"  # with cache.fill=stage_2: then it is known which layers are read
+CONTROL, WATCHED = "5 control", "5 train"
 SHOWN_PARAMS = ("choices.data", "choices.loss", "choices.architecture.student", "seed")
 
 
@@ -83,6 +87,7 @@ def run(
     tags: dict[str, str],
     parent_id: str | None = None,
     say: Callable[[str], None] = print,
+    watch: Watch | None = None,
 ) -> Done:
     """Run what is not done yet, each stage a child of one run.
 
@@ -93,8 +98,10 @@ def run(
         tags: further tags of the workflow's run.
         parent_id: run of the sweep or of the round that this workflow belongs to.
         say: told of each stage, one line.
+        watch: asked after each epoch of the distillation whether to go on; None: to its end.
 
     Raises:
+        Pruned: the watch ended the distillation.
         ConfigError: there are fewer samples than a regime asks for.
         DataError: items are to be ranked, and the data do not say what users had before.
         RunError: a stage failed; its run and the workflow's end FAILED.
@@ -116,7 +123,7 @@ def run(
         workflow_run.log_params({**shown, "choices": parts.choices})
         log_config(workflow_run, shown)
         _log_data(workflow_run, parts, digest)
-        flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say)
+        flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say, watch)
         flow.obtain_all()
         report: Report = flow.handoffs["6 evaluate"]
         workflow_run.log_metrics(report.metrics)
@@ -189,6 +196,7 @@ class _Flow:
         tags: dict[str, str],
         run_id: str,
         say: Callable[[str], None],
+        watch: Watch | None,
     ) -> None:
         self.parts = parts
         self.store = store
@@ -197,6 +205,7 @@ class _Flow:
         self.tags = tags
         self.run_id = run_id
         self.say = say
+        self.watch = watch
         self.fingerprints = fingerprints(parts, digest)
         self.handoffs: dict[str, Any] = {}
         self.origin: dict[str, str] = {}
@@ -206,9 +215,10 @@ class _Flow:
         """Obtain every stage, in order but for those that another process is at.
 
         They come after the stages that need not wait for them: jobs of a sweep that want one
-        control train their students meanwhile.
+        control train their students meanwhile. A distillation that may be pruned comes before the
+        control, which then need not be trained.
         """
-        left = list(STAGES)
+        left = sorted(STAGES, key=lambda stage: self.watch is not None and stage.name == CONTROL)
         while left:
             able = [stage for stage in left if all(name in self.handoffs for name in stage.after)]
             done = next((stage for stage in able if self._obtain(stage, patience=0)), None)
@@ -290,7 +300,8 @@ class _Flow:
         with self._start(stage, {}) as child:
             child.log_params({k: self.parts.config[k] for k in stage.reads})
             _log_data(child, self.parts, self.digest)
-            context = Context(self.parts, self.splits, self.digest, child, self.store)
+            watch = self.watch if stage.name == WATCHED else None
+            context = Context(self.parts, self.splits, self.digest, child, self.store, watch)
             try:
                 handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
             except ValueError as error:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from distill_lab.tracking.orphans import TAG, close_orphans, this_process
+from distill_lab.tracking.orphans import TAG, close_orphans, has_ended, this_process
 from distill_lab.tracking.store import Store
 
 
@@ -37,3 +37,10 @@ def test_runs_of_other_hosts_and_reused_process_numbers_are_told_apart(workdir):
     recycled = store.start("recycled", {})
     recycled.set_tags({TAG: f"{host}:{number}:{int(started) - 1}"})
     assert close_orphans(store.client, store.experiment_id) == [recycled.id]
+
+
+def test_only_of_this_host_it_is_known_that_a_process_has_ended():
+    host, number, started = this_process().rsplit(":", 2)
+    assert not has_ended(this_process())
+    assert has_ended(f"{host}:{number}:{int(started) - 1}")
+    assert not has_ended(f"not-{host}:{number}:{int(started) - 1}")

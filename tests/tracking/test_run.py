@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from sqlalchemy.exc import IntegrityError
 from torch import nn
 
+from distill_lab.errors import Pruned
 from distill_lab.tracking import run as run_module
 from distill_lab.tracking.run import dotted
 
@@ -48,6 +49,16 @@ def test_a_run_that_is_left_by_an_error_says_so_and_lets_the_error_pass(store, e
     assert found.info.status == status
     assert found.data.tags["error"] == f"{type(error).__name__}: no good"
     assert found.data.metrics == {"before": 1.0}
+
+
+def test_a_run_whose_training_was_pruned_is_killed_and_says_after_which_epoch(store):
+    run = store.start("behind", {})
+    with pytest.raises(Pruned, match="pruned after epoch 3 of 30"), run:
+        raise Pruned(3, 30)
+    found = record(store, run)
+    assert found.info.status == "KILLED"
+    assert found.data.tags["pruned"] == "after epoch 3 of 30"
+    assert "error" not in found.data.tags
 
 
 def test_a_run_whose_last_metrics_cannot_be_written_does_not_stay_running(store):

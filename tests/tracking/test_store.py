@@ -11,6 +11,7 @@ from torch import nn
 
 from distill_lab.contracts import NDCG10
 from distill_lab.errors import ConfigError, RunError
+from distill_lab.tracking.orphans import this_process
 from distill_lab.tracking.store import Store
 
 
@@ -32,6 +33,19 @@ def test_a_finished_run_is_found_by_tag_with_its_metrics(store):
     assert (found.id, found.name, found.status) == (run_id, "one", "FINISHED")
     assert found.metrics == {"accuracy": 0.5}
     assert found.tags["fingerprint"] == "f" * 64
+
+
+def test_an_ended_run_that_is_opened_again_is_running_and_has_forgotten_its_error(store):
+    run_id = failed(store, "one", {"a": "1"})
+    with store.reopen(run_id) as run:
+        found = store.get(run_id)
+        assert run.id == run_id
+        assert found.status == "RUNNING"
+        assert found.tags["process"] == this_process()
+        assert (found.tags["a"], "error" in found.tags) == ("1", False)
+    assert store.get(run_id).status == "FINISHED"
+    store.reopen(run_id, "elsewhere:1:2")
+    assert store.get(run_id).tags["process"] == "elsewhere:1:2"
 
 
 def test_the_newest_is_found(store):

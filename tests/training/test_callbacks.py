@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from distill_lab.contracts import ACCURACY, NDCG10
-from distill_lab.errors import RunError
-from distill_lab.training.callbacks import KeepWeights, SendCurve
+from distill_lab.errors import Pruned, RunError
+from distill_lab.training.callbacks import KeepWeights, Prune, SendCurve
 from distill_lab.training.supervised import Supervised
 
 
@@ -107,3 +107,40 @@ def test_the_bar_closes_its_line_when_the_training_fails(net_of, regime, train, 
     with pytest.raises(RunError, match="no"):
         train(Supervised(net_of(), regime(), 3, seed=0), log=fail)
     assert capsys.readouterr().err.endswith("\n")
+
+
+def watching(answers, quality=ACCURACY):
+    """What the watch is told of epochs whose accuracy is 0.5, 0.8, 0.9; it gives the answers."""
+    told = []
+
+    def watch(epoch, value):
+        told.append((epoch, value))
+        return answers[epoch - 1]
+
+    def on(callback):
+        trainee = SimpleNamespace(curve=[])
+        for epoch, accuracy in enumerate((0.5, 0.8, 0.9)):
+            trainee.curve.append({"val/accuracy": accuracy, "val/ndcg10": -accuracy})
+            trainer = SimpleNamespace(current_epoch=epoch, max_epochs=3, should_stop=False)
+            callback.on_validation_end(trainer, trainee)
+
+    return told, lambda: on(Prune(watch, quality))
+
+
+def test_a_training_goes_on_as_long_as_the_watch_lets_it():
+    told, go = watching([False, False, False])
+    go()
+    assert told == [(1, 0.5), (2, 0.8), (3, 0.9)]
+
+
+def test_a_training_ends_where_the_watch_says_so():
+    told, go = watching([False, True, False], NDCG10)
+    with pytest.raises(Pruned, match="pruned after epoch 2 of 3"):
+        go()
+    assert told == [(1, -0.5), (2, -0.8)]
+
+
+def test_a_training_that_is_done_is_not_pruned():
+    told, go = watching([False, False, True])
+    go()
+    assert len(told) == 3

@@ -11,7 +11,7 @@ from torch import nn
 
 from distill_lab.contracts import Arrays, DataInfo, LossValue, Splits
 from distill_lab.data.histories import Histories
-from distill_lab.errors import RunError
+from distill_lab.errors import Pruned, RunError
 from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.settings import Hardware
 from distill_lab.training.fit import data_module, fit
@@ -351,3 +351,28 @@ def test_labels_are_noisy_in_training_and_nowhere_else(info, splits, regime):
     validated = torch.cat([batch.targets for batch in data.val_dataloader()])
     assert torch.equal(validated, splits.validation.targets)
     assert torch.equal(data.splits.test.targets, splits.test.targets)
+
+
+def test_a_watched_training_ends_early_where_the_watch_says_so(
+    net_of, regime, info, splits, hardware
+):
+    trainee, told = Supervised(net_of(), regime(epochs=5), 3, seed=0), []
+
+    def watch(epoch, quality):
+        told.append((epoch, quality))
+        return epoch == 2
+
+    with pytest.raises(Pruned, match="pruned after epoch 2 of 5"):
+        fit(
+            trainee,
+            info,
+            splits,
+            trainee.regime,
+            hardware,
+            0,
+            "a test",
+            lambda row, epoch: None,
+            watch,
+        )
+    assert [epoch for epoch, _ in told] == [1, 2]
+    assert [row["val/accuracy"] for row in trainee.curve] == [quality for _, quality in told]

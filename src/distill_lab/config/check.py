@@ -10,10 +10,12 @@ from itertools import product
 from typing import Any, Literal, get_args, get_origin
 
 from distill_lab import settings, temperature
+from distill_lab.config.compose import SEARCH
 from distill_lab.config.groups import networks, options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
 from distill_lab.config.signature import OURS, Parameter, conforms, describe, signature_of
+from distill_lab.config.space import problems_of_space
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
 from distill_lab.own_code import module_file
@@ -28,6 +30,7 @@ SETTINGS = (
     "knowledge",
     "design",
     "regime",
+    SEARCH,
     "weighting",
     "cache",
     "evaluation",
@@ -78,6 +81,7 @@ def problems(config: dict[str, Any]) -> list[str]:
             *_problems_of_dot(config),
             *_problems_of_chain(config),
             *_problems_of_variants(config),
+            *_problems_of_search(config),
         ]
     return list(dict.fromkeys(found))
 
@@ -150,6 +154,25 @@ def _problems_of_variants(config: dict[str, Any]) -> Iterator[str]:
             yield f"compress.{name}: is in no chain of variants.chains; add it to one or drop it."
 
 
+def _problems_of_search(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the space of a search against its sampler, and the search against the run."""
+    search = config[SEARCH]
+    if not search["space"]:
+        return
+    yield from problems_of_space(search, config)
+    rounds = config["evaluation"]["refine"]["rounds"]
+    if rounds > 0:
+        yield (
+            f"evaluation.refine.rounds: must be 0 where there is a search, got {rounds}. "
+            "Refine the best trial by itself."
+        )
+    if search["pruner"] != "off" and settings_of(config["chain"]).num_passes > 1:
+        yield (
+            f"{SEARCH}.pruner: must be off where there is a chain of passes, got "
+            f"{search['pruner']!r}: epochs of different passes cannot be compared."
+        )
+
+
 def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Parts:
     """Make the parts of a run from a config in which no problem was found.
 
@@ -157,7 +180,8 @@ def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Part
         config: nested plain values.
         choices: which option of each group it is made of, for logging.
     """
-    made = {name: settings_of(config[name]) for name in SETTINGS}
+    made = {name: settings_of(config[name]) for name in SETTINGS if name != SEARCH}
+    search = settings_of(config[SEARCH]) if SEARCH in config else None
     return Parts(
         name=config["name"],
         seed=config["seed"],
@@ -169,7 +193,8 @@ def build(config: dict[str, Any], choices: dict[str, str] | None = None) -> Part
         temperature=component(config["temperature"]),
         compress={name: component(node) for name, node in config["compress"].items()},
         architectures={name: component(node) for name, node in networks().items()},
-        config=config,
+        config={key: value for key, value in config.items() if key != SEARCH},
+        search=search if search is not None and search.space else None,
         choices={"loss": "+".join(config["loss"]), **(choices or {})},
         **made,
     )
@@ -229,12 +254,13 @@ def _hint(section: str) -> str:
         "seed": "seed=0",
         "reuse": "reuse=same_code",
     }
-    slot = f"architecture@{section}" if section in NETWORKS else section
+    slots = {**{name: f"architecture@{name}" for name in NETWORKS}, SEARCH: f"search@{SEARCH}"}
+    slot = slots.get(section, section)
     return f" Choose one, e.g. {choice[section]}." if section in choice else f" Set {slot}=<name>."
 
 
 def _settings(name: str) -> str:
-    return f"{SETTINGS_PREFIX}{name.capitalize()}"
+    return f"{SETTINGS_PREFIX}{name.rpartition('.')[2].capitalize()}"
 
 
 def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[str]:

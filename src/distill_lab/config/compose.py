@@ -25,6 +25,8 @@ from distill_lab.config.groups import CONF, EXPERIMENTS, ROOT, conf_folders, is_
 from distill_lab.errors import ConfigError
 from distill_lab.naming import split_override
 
+SEARCH = "regime.search"
+"""The section that stands inside of another one, and is checked by itself."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
@@ -138,6 +140,9 @@ def _choices(chosen: tuple[str, ...], folder: Path) -> dict[str, str]:
 def plain(cfg: Any) -> dict[str, Any]:
     """Return a DictConfig as nested plain values, interpolations resolved."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    regime = values.get("regime")
+    if isinstance(regime, dict) and "search" in regime:
+        values[SEARCH] = regime.pop("search")  # it is no part of how a single run is trained
     if values.get("reuse") is False:
         values["reuse"] = "off"  # which YAML reads as false
     return values

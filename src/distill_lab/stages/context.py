@@ -16,6 +16,7 @@ from distill_lab.fingerprint import fingerprint
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
+from distill_lab.training.callbacks import Watch
 from distill_lab.training.device import device_of
 from distill_lab.training.fit import Fitted, fit, memory_format
 from distill_lab.training.predict import predict_logits
@@ -38,6 +39,7 @@ class Context:
 
     Attributes:
         data_checksum: SHA-256 of the splits.
+        watch: asked after each epoch whether to go on; None: trainings go to their end.
     """
 
     parts: Parts
@@ -45,6 +47,7 @@ class Context:
     data_checksum: str
     run: TrackedRun
     store: Store
+    watch: Watch | None = None
 
     @property
     def info(self) -> DataInfo:
@@ -94,6 +97,7 @@ class Context:
 
         Raises:
             RunError: the loss is not finite.
+            Pruned: the watch ended it.
         """
 
         def log(row: dict[str, float], epoch: int) -> None:
@@ -101,7 +105,8 @@ class Context:
             self.run.log_metrics(named, epoch)
 
         hardware = self.parts.hardware
-        return fit(trainee, self.info, self.splits, trainee.regime, hardware, seed, title, log)
+        regime, watch = trainee.regime, self.watch
+        return fit(trainee, self.info, self.splits, regime, hardware, seed, title, log, watch)
 
     def predict(self, net: nn.Module, arrays: Arrays) -> Tensor:
         """Return the logits (N, K) of a network over a split, computed on the run's device."""

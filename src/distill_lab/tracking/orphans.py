@@ -33,6 +33,11 @@ def close_orphans(client: MlflowClient, experiment_id: str) -> list[str]:
     return closed
 
 
+def has_ended(process: str) -> bool:
+    """Tell whether a process of this host has ended; of other hosts' nothing is known: False."""
+    return process.startswith(_prefix()) and not _alive(process)
+
+
 def _prefix() -> str:
     return f"{socket.gethostname()}:"
 

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from safetensors.torch import save_file
 from sqlalchemy.exc import SQLAlchemyError
 
-from distill_lab.errors import without_secret
+from distill_lab.errors import Pruned, without_secret
 from distill_lab.picture import png
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
 class TrackedRun:
     """A run that is being written.
 
-    As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED on
-    Ctrl-C.
+    As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED: on
+    Ctrl-C, or where its training was pruned, which the tag `pruned` then tells.
     """
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
@@ -67,8 +67,11 @@ class TrackedRun:
         if error is None:
             self.client.set_terminated(self.id, "FINISHED")
             return
-        self.set_tags({"error": f"{type(error).__name__}: {error}"})
-        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        if isinstance(error, Pruned):
+            self.set_tags({"pruned": f"after {error.after}"})
+        else:
+            self.set_tags({"error": f"{type(error).__name__}: {error}"})
+        killed = isinstance(error, KeyboardInterrupt | SystemExit | Pruned)
         self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
 
     def set_tags(self, tags: dict[str, str]) -> None:

@@ -90,6 +90,20 @@ class Store:
         """Return an existing run, to log to it."""
         return TrackedRun(self.client, self.uri, run_id)
 
+    def reopen(self, run_id: str, process: str | None = None) -> TrackedRun:
+        """Let an ended run be RUNNING again; its process is this one, or the one that is named."""
+        run = self.open(run_id)
+        run.set_tags({TAG: process or this_process()})
+        if "error" in self.get(run_id).tags:
+            self.client.delete_tag(run_id, "error")
+        self.client.update_run(run_id, status="RUNNING")
+        return run
+
+    @property
+    def home(self) -> Path:
+        """Where the SQLite file lies; of another store the working directory."""
+        return self._folder
+
     def close_orphans(self) -> None:
         """Mark runs of ended processes FAILED; see `tracking.orphans.close_orphans`."""
         close_orphans(self.client, self.experiment_id)

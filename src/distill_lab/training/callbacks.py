@@ -12,8 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from distill_lab.contracts import Quality
+from distill_lab.errors import Pruned
 from distill_lab.training.trainee import Trainee
 
+Watch = Callable[[int, float], bool]
+"""Told of epochs done and quality on validation; says whether the training is to end here."""
 QUIET_SECONDS = 10.0  # between two states of a progress bar that goes to a file
 
 
@@ -72,6 +75,25 @@ class SendCurve(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Send the newest row."""
         self.send(cast(Trainee, module).curve[-1], trainer.current_epoch)
+
+
+class Prune(pl.Callback):
+    """Ends a training that falls behind; what is left after the last epoch is a training done.
+
+    Raises:
+        Pruned: the watch said so.
+    """
+
+    def __init__(self, watch: Watch, quality: Quality) -> None:
+        self.watch = watch
+        self.quality = quality
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tell of the epoch, and stop if that is the answer."""
+        newest = cast(Trainee, module).curve[-1][f"val/{self.quality.key}"]
+        epoch, num_epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
+        if self.watch(epoch, newest) and epoch < num_epochs and not trainer.should_stop:
+            raise Pruned(epoch, num_epochs)
 
 
 class Bar(pl.Callback):

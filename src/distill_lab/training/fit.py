@@ -19,7 +19,7 @@ from distill_lab.data.subset import subset
 from distill_lab.data.word_augment import WordAugmentation
 from distill_lab.errors import RunError
 from distill_lab.settings import Hardware, Regime
-from distill_lab.training.callbacks import Bar, KeepWeights, SendCurve
+from distill_lab.training.callbacks import Bar, KeepWeights, Prune, SendCurve, Watch
 from distill_lab.training.compiled import compiled
 from distill_lab.training.memory import keep_freed_memory
 from distill_lab.training.trainee import Trainee
@@ -51,6 +51,7 @@ def fit(
     seed: int,
     title: str,
     log: Callable[[dict[str, float], int], None],
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train under the regime, validating once per epoch.
 
@@ -63,8 +64,10 @@ def fit(
         seed: of batch order, augmentation and dropout.
         title: shown before the progress bar.
         log: called once per epoch with the curve's row and the epoch.
+        watch: asked after each epoch whether to go on; None: to the end.
 
     Raises:
+        Pruned: the watch ended it.
         RunError: the loss is not finite, or the hardware cannot do what it is asked for.
         KeyboardInterrupt: the user stopped it.
     """
@@ -75,7 +78,10 @@ def fit(
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs, info.quality)
     trainee.had = splits.validation.had
     data = data_module(info, splits, regime, seed)
-    trainer = _trainer(regime.epochs, hardware, [keep, SendCurve(log), Bar(title, info.quality)])
+    callbacks = [keep, SendCurve(log), Bar(title, info.quality)]
+    if watch is not None:
+        callbacks.append(Prune(watch, info.quality))
+    trainer = _trainer(regime.epochs, hardware, callbacks)
     start = perf_counter()
     _lay_out(trainee, _layout(trainee, hardware))
     networks = trainee.networks if hardware.compile else []
