@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,13 +38,20 @@ class TrackedRun:
     """A run that is being written.
 
     As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED on
-    Ctrl-C.
+    Ctrl-C or SIGTERM.
+
+    Attributes:
+        unfinished: folder for what a run leaves, if it is stopped, to the next one that does the
+            same; deleted when it ends FINISHED. None where no other run can do the same.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
+    def __init__(
+        self, client: MlflowClient, uri: str, run_id: str, unfinished: Path | None = None
+    ) -> None:
         self.client = client
         self.uri = uri
         self.id = run_id
+        self.unfinished = unfinished
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
 
@@ -66,6 +74,8 @@ class TrackedRun:
     def _end(self, error: BaseException | None) -> None:
         if error is None:
             self.client.set_terminated(self.id, "FINISHED")
+            if self.unfinished is not None:
+                shutil.rmtree(self.unfinished, ignore_errors=True)
             return
         self.set_tags({"error": f"{type(error).__name__}: {error}"})
         killed = isinstance(error, KeyboardInterrupt | SystemExit)

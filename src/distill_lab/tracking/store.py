@@ -78,13 +78,16 @@ class Store:
             ) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
-        """Start a run, below `parent_id` if given; use it as a context manager."""
+        """Start a run, below `parent_id` if given; use it as a context manager.
+
+        Runs with the same `fingerprint` and `upstream` among their tags do the same.
+        """
         tags = {key: without_secret(value) for key, value in tags.items()}
         tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
         record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return TrackedRun(self.client, self.uri, record.info.run_id)
+        return TrackedRun(self.client, self.uri, record.info.run_id, self._unfinished(tags))
 
     def open(self, run_id: str) -> TrackedRun:
         """Return an existing run, to log to it."""
@@ -99,6 +102,12 @@ class Store:
         folder = self._folder / ".distill_lab" / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+    def _unfinished(self, tags: dict[str, str]) -> Path | None:
+        if "fingerprint" not in tags:
+            return None
+        same = hashlib.sha256(f"{tags['fingerprint']} {tags.get('upstream')}".encode()).hexdigest()
+        return self._folder / ".distill_lab" / "unfinished" / same
 
     def find_finished(self, tags: dict[str, str]) -> RunSummary | None:
         """Return the newest FINISHED original (not itself reused) run that carries all tags."""
