@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,13 @@ class Checkpoint:
         if hashlib.sha256(payload).hexdigest().encode() != digest:
             self._warn("does not have its SHA-256, it is cut or altered; the training begins anew")
             return None
-        saved: dict[str, Any] = torch.load(
-            io.BytesIO(payload), map_location="cpu", weights_only=True
-        )
+        try:
+            saved: dict[str, Any] = torch.load(
+                io.BytesIO(payload), map_location="cpu", weights_only=True
+            )
+        except pickle.UnpicklingError:
+            self._warn("asks for code, which no checkpoint of ours does; the training begins anew")
+            return None
         return saved
 
     def write(self, values: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def fit(
     torch.manual_seed(seed)
     saved = None if checkpoint is None else checkpoint.read()
     if saved is not None and FINISHED in saved:
-        return _finished(trainee.net, log, **saved[FINISHED])
+        return _finished(trainee.net, log, saved[FINISHED])
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs, info.quality)
     trainee.had = splits.validation.had
     data = data_module(info, splits, regime, seed, (0, 0) if saved is None else saved["position"])
@@ -111,9 +111,7 @@ def fit(
 
 
 def _finished(
-    net: nn.Module,
-    log: Callable[[dict[str, float], int], None],
-    **fitted: Any,
+    net: nn.Module, log: Callable[[dict[str, float], int], None], fitted: dict[str, Any]
 ) -> Fitted:
     """Return what a training left that had come to its end before its stage was stopped."""
     for epoch, row in enumerate(fitted["curve"]):
