@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -64,7 +65,8 @@ class Ended:
 class Program:
     """Runs commands in copies of a process that has the program loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, empty_store: Path) -> None:
+        self.empty_store = empty_store
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -91,6 +93,8 @@ class Program:
         assert self._host.stdin is not None
         for command in commands:
             command.folder.mkdir(parents=True, exist_ok=True)
+            if not any(command.folder.iterdir()):
+                shutil.copy(self.empty_store, command.folder / "mlflow.db")  # made in seconds
         asked = [{**vars(command), "folder": str(command.folder)} for command in commands]
         before = [tuple(_read(c.folder / name) for name in ("out", "err")) for c in commands]
         self._host.stdin.write(json.dumps(asked) + "\n")
@@ -120,9 +124,11 @@ def _read(path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def program() -> Iterator[Program]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program, ready to be run and killed."""
-    made = Program()
+    empty = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Store(f"sqlite:///{empty}", "another", None)
+    made = Program(empty)
     yield made
     made.close()
 
