@@ -255,7 +255,18 @@ def run_job(parts: Parts, overrides: Sequence[str], name: str | None = None) -> 
         parts: the checked run.
         overrides: it was made from; they are what a proposal is added to.
         name: of the run in MLflow; None: from the config, or made of the overrides, and printed.
+
+    Raises:
+        ConfigError: the store or the hardware is not there.
+        RunError: a stage failed, or something could not be written.
     """
+    from distill_lab.tracking.failures import refusals_told  # imports MLflow
+
+    with refusals_told():
+        return _run_job(parts, overrides, name)
+
+
+def _run_job(parts: Parts, overrides: Sequence[str], name: str | None) -> Done:
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.chain import run_chain
     from distill_lab.handover.hand_over import hand_over

@@ -35,6 +35,7 @@ from distill_lab.stages.lineage import Standing, standing, standing_of_teacher
 from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
+from distill_lab.training.memory import out_of_memory
 
 FOREVER = -1.0  # seconds to wait for a lock
 UPSTREAM = "upstream"
@@ -295,6 +296,11 @@ class _Flow:
                 handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
             except ValueError as error:
                 raise RunError(f"stage {stage.name}: {error}") from error
+            except (RuntimeError, MemoryError) as error:
+                hint = out_of_memory(error)
+                if hint is None:
+                    raise
+                raise RunError(f"stage {stage.name}: {hint}") from error
             child.log_json(to_plain(handoff), HANDOFF)
             child.set_tags({"mlflow.note.content": handoff.headline})
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id

@@ -39,23 +39,23 @@ PLACES = {
 
 @pytest.mark.parametrize("target", HARMFUL)
 def test_code_from_elsewhere_is_refused_in_every_place(workdir, capsys, target):
-    for place in PLACES:
-        assert cli.main(["check", f"++{place}._target_='{target}'"]) == 2, place
-        said = capsys.readouterr().err
-        assert f"{place}._target_: " in said
-        assert "Traceback" not in said
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_the_refusal_says_what_may_stand_there(workdir, capsys, place):
-    assert cli.main(["check", f"{place}._target_=os.system"]) == 2
+    assert cli.main(["check", *(f"++{place}._target_='{target}'" for place in PLACES)]) == 2
     said = capsys.readouterr().err
-    assert f"{place}._target_: must start with '{PLACES[place]}" in said
-    assert "got 'os.system'" in said
+    for place in PLACES:
+        assert f"{place}._target_: " in said
+    assert "Traceback" not in said
+
+
+def test_the_refusal_says_what_may_stand_there(workdir, capsys):
+    assert cli.main(["check", *(f"{place}._target_=os.system" for place in PLACES)]) == 2
+    said = capsys.readouterr().err
+    for place, prefix in PLACES.items():
+        assert f"{place}._target_: must start with '{prefix}" in said
+    assert said.count("got 'os.system'") == len(PLACES)
 
 
 @pytest.mark.parametrize("section", ["launcher", "sweeper", "callbacks.mine"])
-@pytest.mark.parametrize("command", [["check"], ["-m"], ["check", "-m"], []])
+@pytest.mark.parametrize("command", [["check"], ["-m"]])
 def test_what_hydra_would_call_is_hydras_own(workdir, capsys, section, command):
     words = [f"+hydra.{section}.command='touch harm'", f"++hydra.{section}._target_=os.system"]
     assert cli.main([*command, *words, "seed=1,2"]) == 2

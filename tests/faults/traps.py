@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from distill_lab.training.trainee import Trainee
@@ -15,15 +17,25 @@ def set_trap(
     at_end_of: str | None = None,
     at_start_of: str | None = None,
     number: int = signal.SIGKILL,
+    limit_file_bytes: int | None = None,
+    limit_memory_mib: int | None = None,
 ) -> None:
-    """Send this process a signal in the middle of a batch, or at an end of a stage.
+    """Send this process a signal in the middle of a batch, or at an end of a stage; or limit it.
 
     Args:
         in_batch: the one so many batches of any training after the first.
         at_end_of: module of a stage, hit when its work is done and not yet handed on.
         at_start_of: module of a stage, hit when its run is open and nothing is done.
         number: of the signal.
+        limit_file_bytes: the most that a file may have, beyond which writing fails.
+        limit_memory_mib: the most that the process may take beyond what it has.
     """
+    if limit_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_bytes, limit_file_bytes))
+    if limit_memory_mib is not None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + limit_memory_mib * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if in_batch is not None:
         _hit_in_batch(in_batch, number)
     if at_end_of is not None:

@@ -13,7 +13,14 @@ from distill_lab import settings, temperature
 from distill_lab.config.groups import networks, options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
-from distill_lab.config.signature import OURS, Parameter, conforms, describe, has_method, signature_of
+from distill_lab.config.signature import (
+    OURS,
+    Parameter,
+    conforms,
+    describe,
+    has_method,
+    signature_of,
+)
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
 from distill_lab.own_code import module_file

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from distill_lab.errors import without_secret
 from distill_lab.picture import png
+from distill_lab.tracking.failures import REFUSED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,8 @@ MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PARAMS = 100  # per request, MLflow's limit
 MAX_VALUE = 6000  # characters of a param's value, MLflow's limit
 MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
+SHA256 = "sha256"
+"""What the name of a tag begins with that holds the checksum of a JSON artifact."""
 
 
 class TrackedRun:
@@ -77,9 +80,11 @@ class TrackedRun:
             if self.unfinished is not None:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
             return
-        self.set_tags({"error": f"{type(error).__name__}: {error}"})
         killed = isinstance(error, KeyboardInterrupt | SystemExit)
-        self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
+        # Where even that cannot be written, the next start does it: see `tracking.orphans`.
+        with suppress(*REFUSED):
+            self.set_tags({"error": f"{type(error).__name__}: {error}"})
+            self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags; long values are cut to MLflow's limit."""
@@ -107,8 +112,10 @@ class TrackedRun:
         self._flushed = time.monotonic()
 
     def log_json(self, values: Any, path: str) -> None:
-        """Write plain values as a JSON artifact."""
-        self.log_text(json.dumps(values, indent=1), path)
+        """Write plain values as a JSON artifact; its SHA-256 is a tag of the run."""
+        text = json.dumps(values, indent=1)
+        self.log_text(text, path)
+        self.set_tags({f"{SHA256}.{path}": hashlib.sha256(text.encode()).hexdigest()})
 
     def log_text(self, text: str, path: str) -> None:
         """Write a text artifact."""

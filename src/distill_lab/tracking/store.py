@@ -27,7 +27,7 @@ from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import Registered, register
-from distill_lab.tracking.run import TrackedRun
+from distill_lab.tracking.run import SHA256, TrackedRun
 from distill_lab.tracking.view import run_address, store_view
 
 SEARCHED = 50_000  # newest runs whose ids may be given by their beginning; MLflow's limit
@@ -141,9 +141,12 @@ class Store:
         """Read a JSON artifact.
 
         Raises:
-            RunError: it is missing or not JSON.
+            RunError: it is missing, altered or not JSON.
         """
         local = self.fetch(run_id, path)
+        recorded = self.get(run_id).tags.get(f"{SHA256}.{path}")
+        if recorded is not None:
+            _check(local, run_id, path, recorded)
         try:
             values: dict[str, Any] = json.loads(local.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -188,12 +191,7 @@ class Store:
             RunError: it is missing or altered.
         """
         local = self.fetch(run_id, path)
-        given = hashlib.sha256(local.read_bytes()).hexdigest()
-        if given != sha256:
-            raise RunError(
-                f"artifact {path!r} of run {run_id} was altered: its SHA-256 is {given[:12]}..., "
-                f"{sha256[:12]}... was recorded."
-            )
+        _check(local, run_id, path, sha256)
         return local
 
     def load_weights(self, net: nn.Module, run_id: str, path: str, sha256: str) -> nn.Module:
@@ -325,6 +323,15 @@ class Store:
                 "another name."
             )
         return str(found.experiment_id)
+
+
+def _check(local: Path, run_id: str, path: str, sha256: str) -> None:
+    given = hashlib.sha256(local.read_bytes()).hexdigest()
+    if given != sha256:
+        raise RunError(
+            f"artifact {path!r} of run {run_id} was altered: its SHA-256 is {given[:12]}..., "
+            f"{sha256[:12]}... was recorded."
+        )
 
 
 def _summary(record: RunRecord) -> RunSummary:
