@@ -32,6 +32,10 @@ class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
 
 
+class WeightsDoNotFit(RunError):
+    """Weights are those of another network, or of one for other inputs or classes."""
+
+
 def without_secret(text: str) -> str:
     """Hide user and password of every address in a text.
 

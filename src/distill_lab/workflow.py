@@ -97,12 +97,14 @@ def run(
 
     Raises:
         ConfigError: there are fewer samples than a regime asks for.
-        DataError: items are to be ranked, and the data do not say what users had before.
+        DataError: a split has too few samples; or items are to be ranked, and the data do not say
+            what users had before.
         RunError: a stage failed; its run and the workflow's end FAILED.
     """
     if parts.hardware.threads is not None:
         torch.set_num_threads(parts.hardware.threads)
     splits = parts.data.load()
+    _require_any(parts, splits)
     _require_samples(parts, splits)
     _require_past(parts, splits)
     digest = checksum(splits)
@@ -140,6 +142,14 @@ def run(
             look=look,
             reused=flow.reused,
         )
+
+
+def _require_any(parts: Parts, splits: Splits) -> None:
+    for name, arrays in splits._asdict().items():
+        least, found = 2 if name == "train" else 1, len(arrays.targets)
+        if found < least:
+            noun = "samples, it has 1" if found else "samples, it has none"
+            raise DataError(f"data: {parts.data.info.name}: {name} must have >= {least} {noun}.")
 
 
 def _require_samples(parts: Parts, splits: Splits) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -65,6 +66,8 @@ class Ended:
 class Program:
     """Runs commands in copies of a process that has the program loaded."""
 
+    tiny = TINY
+
     def __init__(self, empty_store: Path) -> None:
         self.empty_store = empty_store
         environment = {
@@ -85,7 +88,16 @@ class Program:
 
     def __call__(self, folder: Path, *more: str, **trap: Any) -> Ended:
         """Run the tiny run with more overrides, hit by a trap."""
-        (ended,) = self.run(Command(folder, [*TINY, *more], trap))
+        (ended,) = self.run(self.command(folder, *more, **trap))
+        return ended
+
+    def command(self, folder: Path, *more: str, **trap: Any) -> Command:
+        """Return the tiny run, to be run beside another."""
+        return Command(folder, [*TINY, *more], trap)
+
+    def words(self, folder: Path, *words: str) -> Ended:
+        """Run with these words alone."""
+        (ended,) = self.run(Command(folder, list(words)))
         return ended
 
     def run(self, *commands: Command) -> list[Ended]:
@@ -93,7 +105,7 @@ class Program:
         assert self._host.stdin is not None
         for command in commands:
             command.folder.mkdir(parents=True, exist_ok=True)
-            if not any(command.folder.iterdir()):
+            if not (command.folder / "out").exists():
                 shutil.copy(self.empty_store, command.folder / "mlflow.db")  # made in seconds
         asked = [{**vars(command), "folder": str(command.folder)} for command in commands]
         before = [tuple(_read(c.folder / name) for name in ("out", "err")) for c in commands]
@@ -146,16 +158,25 @@ class Kept:
         """Return the status of every run."""
         return sorted(record.info.status for record in self.records)
 
-    def finished(self, name: str) -> Any:
-        """Return the only finished original run of this name."""
-        (found,) = (
+    def originals(self, name: str) -> list[Any]:
+        """Return the finished runs of this name that were not reused, the newest first."""
+        found = [
             record
             for record in self.records
             if record.info.run_name == name
             and record.info.status == "FINISHED"
             and "reused_from" not in record.data.tags
-        )
+        ]
+        return sorted(found, key=lambda record: -record.info.start_time)
+
+    def finished(self, name: str) -> Any:
+        """Return the only finished original run of this name."""
+        (found,) = self.originals(name)
         return found
+
+    def artifacts(self, record: Any) -> Path:
+        """Return the folder of a run's artifacts."""
+        return Path(unquote(record.info.artifact_uri.removeprefix("file://")))
 
     def numbers(self) -> dict[str, Any]:
         """Return all that a run found: metrics with their curves, and checksums of weights."""
@@ -171,8 +192,7 @@ class Kept:
                 if not any(word in key for word in MEASURED):
                     history = self.store.client.get_metric_history(run.info.run_id, key)
                     found[f"{name}: {key}"] = sorted((m.step, m.value) for m in history)
-            folder = Path(run.info.artifact_uri.removeprefix("file://"))
-            for path in folder.rglob("*.safetensors"):
+            for path in self.artifacts(run).rglob("*.safetensors"):
                 found[f"{name}: {path.name}"] = path.read_bytes()
         return found
 

@@ -14,6 +14,8 @@ from distill_lab.errors import RunError, without_secret
 REFUSED = (OSError, MlflowException, SQLAlchemyError)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+NO_ROOM = ("disk is full", "disk I/O error", "No space left")
+"""What SQLite, and others that wrap it, say of a full disk."""
 GO_ON = "finished stages will be reused by the same command."
 
 
@@ -33,8 +35,8 @@ def refusals_told() -> Iterator[None]:
 
 def _advice(error: BaseException, what: str) -> str:
     number = error.errno if isinstance(error, OSError) else None
-    if number in FULL or "disk is full" in what or "No space left" in what:
-        return f"There is no room. Make some; {GO_ON}"
+    if number in FULL or any(words in what for words in NO_ROOM):
+        return f"Is there room on the disk? Make some; {GO_ON}"
     if number in READ_ONLY or "readonly database" in what or "Read-only file system" in what:
         return f"Give leave to write there, or name another place in tracking; {GO_ON}"
     return f"When that is mended, {GO_ON}"

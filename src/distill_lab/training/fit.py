@@ -99,8 +99,13 @@ def fit(
         trainer = _trainer(regime.epochs, hardware, callbacks)
         _lay_out(trainee, _layout(trainee, hardware))
         networks = trainee.networks if hardware.compile else []
-        with compiled(networks, trainer.strategy.root_device):
-            _train(trainer, trainee, data)
+        try:
+            with compiled(networks, trainer.strategy.root_device):
+                _train(trainer, trainee, data)
+        except RunError:
+            if checkpoint is not None:
+                checkpoint.remove()  # a training that diverged would do so again
+            raise
     _lay_out(trainee, torch.contiguous_format)
     net = trainee.net.cpu()
     net.load_state_dict(keep.state)
