@@ -187,7 +187,7 @@ class Kept:
             if record.info.status == "FINISHED" and record.data.tags.get("kind") != "workflow"
         }
         for name in sorted(names):
-            run = self.finished(name)
+            run = self.originals(name)[0]  # a stage that is shared may be done by two at once
             for key in run.data.metrics:
                 if not any(word in key for word in MEASURED):
                     history = self.store.client.get_metric_history(run.info.run_id, key)

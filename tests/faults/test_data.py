@@ -54,13 +54,15 @@ def test_a_split_without_one_of_the_classes_is_trained_and_measured(on, split):
     assert "Traceback" not in ended.err
 
 
-def test_a_training_split_of_one_class_is_trained_and_measured(on):
+def test_a_training_split_of_one_class_is_named(on):
     ended = on(left_out={"train": [1, 2]})
-    assert ended.code == 0, ended.err
+    assert ended.code == 1, ended.err
+    assert "Traceback" not in ended.err
+    assert "Failed: data: mine: train has samples of one class alone" in ended.err
 
 
 def test_batches_of_one_class_are_trained(on):
-    ended = on("regime.batch_size=2", "selection.regime.batch_size=2", left_out={"train": [0, 1]})
+    ended = on("regime.batch_size=1", "selection.regime.batch_size=1")
     assert ended.code == 0, ended.err
 
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+pytestmark = pytest.mark.slow
 NUM_BATCHES = 12 + 6 + 18 + 18  # of teacher, reference student, control and student
 
 
@@ -34,7 +35,6 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_there(program, whole, kept,
     assert trained.data.tags["resumed"] == "student, ce+kd"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["at_start_of", "at_end_of"])
 def test_killed_in_every_stage_one_after_another_it_ends_as_if_it_was_not(
     program, whole, kept, tmp_path, place
@@ -49,7 +49,6 @@ def test_killed_in_every_stage_one_after_another_it_ends_as_if_it_was_not(
     check_as_whole(kept(tmp_path), whole, twice=0)
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_it_gets_on(program, whole, kept, tmp_path):
     for _ in range(20):
         ended = program(tmp_path, in_batch=4)
