@@ -150,6 +150,12 @@ def _require_any(parts: Parts, splits: Splits) -> None:
         if found < least:
             noun = "samples, it has 1" if found else "samples, it has none"
             raise DataError(f"data: {parts.data.info.name}: {name} must have >= {least} {noun}.")
+    targets = splits.train.targets
+    if bool((targets == targets[0]).all()):
+        raise DataError(
+            f"data: {parts.data.info.name}: train has samples of one class alone, number "
+            f"{int(targets[0])}; there must be another one to tell it from."
+        )
 
 
 def _require_samples(parts: Parts, splits: Splits) -> None:
