@@ -72,7 +72,7 @@ names = st.deferred(lambda: st.sampled_from([*keys(), *groups(), "hydra.job.name
 of_keys = st.builds("{}{}={}".format, st.sampled_from(PREFIXES), names, values)
 chosen = st.deferred(lambda: st.sampled_from(choices()))
 broken = st.builds(mutated, of_keys | chosen, st.integers(0, 99), words, st.integers(0, 2))
-overrides = st.lists(chosen | of_keys | of_keys | broken | words, max_size=4)
+overrides = st.lists(chosen | of_keys | of_keys | broken | words, min_size=1, max_size=4)
 
 
 def ask(arguments: list[str]) -> tuple[int, str, str]:
@@ -92,7 +92,7 @@ def holds(arguments: list[str]) -> None:
         assert re.fullmatch(r"The config has \d+ problems?:", head), err
         assert problems
         assert all(problem.strip() for problem in problems), err
-    elif arguments:
+    else:
         assert "sound" in out
 
 
