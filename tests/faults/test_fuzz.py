@@ -115,6 +115,11 @@ def test_any_overrides_are_answered(arguments):
     holds(arguments)
 
 
+@pytest.mark.parametrize("text", ["~weighting=-677"])
+def test_what_was_found_stays_mended(text):
+    holds([text])
+
+
 @pytest.mark.slow
 @given(overrides)
 @settings(
