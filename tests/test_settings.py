@@ -126,6 +126,7 @@ SOUND = {
         "channels_last": False,
         "compile": False,
         "threads": 2,
+        "checkpoint_minutes": 1.0,
     },
 }
 
@@ -211,6 +212,7 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Cache, "top_k", 0),
         *cases(Hardware, "devices", 0),
         *cases(Hardware, "threads", 0),
+        *cases(Hardware, "checkpoint_minutes", 0.0),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(cls, name, value):
@@ -267,6 +269,7 @@ def test_the_momenta_of_dot_may_reach_zero(momentum, delta):
         (Cache, "top_k"),
         (Hardware, "threads"),
         (Refine, "max_minutes"),
+        (Hardware, "checkpoint_minutes"),
     ],
 )
 def test_null_means_no_limit(cls, name):

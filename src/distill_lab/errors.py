@@ -32,6 +32,10 @@ class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
 
 
+class WeightsDoNotFit(RunError):
+    """Weights are those of another network, or of one for other inputs or classes."""
+
+
 class Pruned(DistillLabError):
     """A training was ended early, as others like it were better by then.
 

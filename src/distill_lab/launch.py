@@ -302,11 +302,20 @@ def run_job(
         watch: asked after each epoch of the distillation whether to go on; None: to its end.
 
     Raises:
-        ConfigError: it is a search, which is not a job of something else.
+        ConfigError: it is a search, which is not a job of something else, or the store or the
+            hardware is not there.
         Pruned: the watch ended it.
+        RunError: a stage failed, or something could not be written.
     """
     if parts.search is not None:
         raise ConfigError([ALONE])
+    from distill_lab.tracking.failures import refusals_told  # imports MLflow
+
+    with refusals_told():
+        return _run_job(parts, overrides, name, watch)
+
+
+def _run_job(parts: Parts, overrides: Sequence[str], name: str | None, watch: Watch | None) -> Done:
     from distill_lab import workflow  # imports torch and MLflow
     from distill_lab.chain import run_chain
     from distill_lab.handover.hand_over import hand_over

@@ -455,7 +455,10 @@ class Cache:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where it runs. `threads` changes the last digits of sums; it is not in the fingerprint."""
+    """Where it runs. `threads` changes the last digits of sums; it is not in the fingerprint.
+
+    A training is saved every `checkpoint_minutes`, for the next one to go on from if it is stopped.
+    """
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int
@@ -463,10 +466,12 @@ class Hardware:
     channels_last: bool
     compile: bool
     threads: int | None
+    checkpoint_minutes: float | None = None
 
     def __post_init__(self) -> None:
         _require("devices", self.devices, "1, as training is on one device", self.devices == 1)
         _positive("threads", self.threads)
+        _positive("checkpoint_minutes", self.checkpoint_minutes)
 
 
 @dataclass(frozen=True)

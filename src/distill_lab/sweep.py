@@ -40,6 +40,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
 
     Raises:
         ConfigError: no job's config is right; nothing was started.
+        RunError: the store could not be written to.
     """
     request = read(overrides)
     if request.problems:
@@ -48,6 +49,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     parts, wrong = _checked(asked)
     at_once = jobs_at_once(overrides)
 
+    from distill_lab.tracking.failures import refusals_told
     from distill_lab.tracking.store import Store
 
     first = next(iter(parts.values()))
@@ -60,7 +62,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         f"{first.name or 'sweep'}: {' x '.join(map(short_key, keys)) or 'nothing swept'}, {count}"
     )
     tags = {"kind": "sweep", "overrides": " ".join(overrides), "data": first.data.info.name}
-    with store.start(name, tags) as run:
+    with refusals_told(), store.start(name, tags) as run:
         print(f"\n{name}")
         run.log_params(_values(asked, keys))
         if min(at_once, len(parts)) > 1:

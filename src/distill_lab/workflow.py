@@ -35,6 +35,7 @@ from distill_lab.stages.lineage import Standing, standing, standing_of_teacher
 from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
+from distill_lab.training.memory import out_of_memory
 
 if TYPE_CHECKING:
     from distill_lab.training.callbacks import Watch
@@ -103,12 +104,14 @@ def run(
     Raises:
         Pruned: the watch ended the distillation.
         ConfigError: there are fewer samples than a regime asks for.
-        DataError: items are to be ranked, and the data do not say what users had before.
+        DataError: a split has too few samples; or items are to be ranked, and the data do not say
+            what users had before.
         RunError: a stage failed; its run and the workflow's end FAILED.
     """
     if parts.hardware.threads is not None:
         torch.set_num_threads(parts.hardware.threads)
     splits = parts.data.load()
+    _require_any(parts, splits)
     _require_samples(parts, splits)
     _require_past(parts, splits)
     digest = checksum(splits)
@@ -145,6 +148,20 @@ def run(
             report_path=path,
             look=look,
             reused=flow.reused,
+        )
+
+
+def _require_any(parts: Parts, splits: Splits) -> None:
+    for name, arrays in splits._asdict().items():
+        least, found = 2 if name == "train" else 1, len(arrays.targets)
+        if found < least:
+            noun = "samples, it has 1" if found else "samples, it has none"
+            raise DataError(f"data: {parts.data.info.name}: {name} must have >= {least} {noun}.")
+    targets = splits.train.targets
+    if bool((targets == targets[0]).all()):
+        raise DataError(
+            f"data: {parts.data.info.name}: train has samples of one class alone, number "
+            f"{int(targets[0])}; there must be another one to tell it from."
         )
 
 
@@ -306,6 +323,11 @@ class _Flow:
                 handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
             except ValueError as error:
                 raise RunError(f"stage {stage.name}: {error}") from error
+            except (RuntimeError, MemoryError) as error:
+                hint = out_of_memory(error)
+                if hint is None:
+                    raise
+                raise RunError(f"stage {stage.name}: {hint}") from error
             child.log_json(to_plain(handoff), HANDOFF)
             child.set_tags({"mlflow.note.content": handoff.headline})
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id

@@ -123,3 +123,15 @@ def test_inputs_and_targets_are_made_on_the_device_while_index_and_view_stay():
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="batch_size: must be >= 1, got 0"):
         Loader(arrays(3), INFO, 0)
+
+
+def test_batches_that_were_had_before_are_empty_and_the_others_as_in_a_whole_pass():
+    augmentation = Augmentation(0, shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
+    whole, rest = (
+        list(Loader(images(10), IMAGES, 4, augmentation, lambda: 3, had=had.__getitem__))
+        for had in ({3: 0}, {3: 2})
+    )
+    assert [len(batch.index) for batch in rest] == [0, 0, 2]
+    assert torch.equal(rest[2].inputs, whole[2].inputs)
+    assert torch.equal(rest[2].index, whole[2].index)
+    assert torch.equal(rest[2].targets, whole[2].targets)

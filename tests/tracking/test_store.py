@@ -259,3 +259,26 @@ def test_a_curve_is_read_in_the_order_of_its_steps(store):
             run.log_metrics({"loss": float(step)}, step)
     assert store.history(run.id, "loss") == [0.0, 1.0, 2.0]
     assert store.history(run.id, "other") == []
+
+
+def test_an_altered_json_artifact_is_named_though_it_is_sound_by_its_form(store):
+    with store.start("a run", {}) as run:
+        run.log_json({"accuracy": 0.5}, "handoff.json")
+    assert store.read_json(run.id, "handoff.json") == {"accuracy": 0.5}
+    store.fetch(run.id, "handoff.json").write_text('{"accuracy": 1.0}')
+    with pytest.raises(RunError, match=r"artifact 'handoff.json' of run \w+ was altered"):
+        store.read_json(run.id, "handoff.json")
+
+
+def test_what_a_run_leaves_to_the_next_is_deleted_when_it_is_finished_and_not_before(store):
+    tags = {"fingerprint": "abc", "upstream": "def"}
+    stopped = store.start("stopped", tags)
+    stopped.unfinished.mkdir(parents=True)
+    (stopped.unfinished / "training.ckpt").touch()
+    stopped.__exit__(RunError, RunError("stopped"), None)
+    assert store.start("other", {**tags, "upstream": "ghi"}).unfinished != stopped.unfinished
+    assert store.start("of no stage", {}).unfinished is None
+    with store.start("again", tags) as again:
+        assert again.unfinished == stopped.unfinished
+        assert (again.unfinished / "training.ckpt").exists()
+    assert not again.unfinished.exists()

@@ -56,6 +56,17 @@ def test_two_updates_by_hand():
     assert float(average.net.weight.detach()) == pytest.approx(7.75)
 
 
+def test_one_that_goes_on_from_a_state_does_not_begin_with_a_copy():
+    net = nn.Linear(1, 1, bias=False)
+    first, second = MovingAverage(net, decay=0.75), MovingAverage(net, decay=0.75)
+    nn.init.constant_(net.weight, 4.0)
+    first.update(net)
+    second.load_state_dict(first.state_dict())
+    nn.init.constant_(net.weight, 8.0)
+    second.update(net)
+    assert float(second.net.weight.detach()) == pytest.approx(5.0)  # 0.75 * 4 + 0.25 * 8
+
+
 def test_integers_are_copied():
     net = batch_norm_net()
     average = MovingAverage(net, decay=0.9)

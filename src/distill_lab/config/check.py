@@ -14,7 +14,14 @@ from distill_lab.config.compose import SEARCH
 from distill_lab.config.groups import networks, options, ready
 from distill_lab.config.ranges import out_of_range
 from distill_lab.config.rules import check
-from distill_lab.config.signature import OURS, Parameter, conforms, describe, signature_of
+from distill_lab.config.signature import (
+    OURS,
+    Parameter,
+    conforms,
+    describe,
+    has_method,
+    signature_of,
+)
 from distill_lab.config.space import problems_of_space
 from distill_lab.contracts import Component, Parts
 from distill_lab.errors import nearest
@@ -270,6 +277,9 @@ def _problems_of_node(path: str, node: dict[str, Any], prefix: str) -> Iterator[
         yield f"{path}._target_: must start with {prefix!r}{or_own}, got {_shown(target)}."
         return
     try:
+        if path == "data" and target.startswith(OURS) and not has_method(target, "load"):
+            name = target.rpartition(".")[2]
+            raise ValueError(f"{name} is no dataset, it has no method 'load'.")
         supplied = SUPPLIED if path in NETWORKS else ()
         known = {k: p for k, p in signature_of(target).items() if k not in supplied}
     except ValueError as error:

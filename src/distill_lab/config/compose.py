@@ -29,6 +29,10 @@ SEARCH = "regime.search"
 """The section that stands inside of another one, and is checked by itself."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
 
+NAMING_CODE = ("_target_", "()", "class")
+"""Keys of Hydra's section that name what is imported and called."""
+HYDRAS_OWN = ("hydra.", "hydra_plugins.", "logging.", "colorlog.")
+
 
 class OwnFilesOnPath(SearchPathPlugin):
     """Lets groups find options in `conf/`, and experiments in `experiments/`, ours and your own."""
@@ -155,10 +159,24 @@ def _own_config(overrides: Sequence[str]) -> Any:
     single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
     try:
         with _hydra():
-            return hydra_compose("config", overrides=single, return_hydra_config=True).hydra
+            own = hydra_compose("config", overrides=single, return_hydra_config=True).hydra
     except REFUSALS as error:
         key = getattr(error.__cause__, "full_key", None)
         raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
+    found = list(_foreign_code("hydra", OmegaConf.to_container(own)))
+    if found:
+        raise ConfigError(found)
+    return own
+
+
+def _foreign_code(path: str, node: Any) -> Iterator[str]:
+    """Yield what Hydra, or logging for it, would import and call that is neither's."""
+    items = node.items() if isinstance(node, dict) else ()
+    for key, value in enumerate(node) if isinstance(node, list) else items:
+        named = key in NAMING_CODE and isinstance(value, str)
+        if named and not value.startswith(HYDRAS_OWN):
+            yield f"{path}.{key}: must start with {' or '.join(HYDRAS_OWN)}, got {value!r}."
+        yield from _foreign_code(f"{path}.{key}", value)
 
 
 @contextmanager

@@ -92,6 +92,8 @@ def _problems_of(override: Override) -> Iterator[str]:
         elif override.type != OverrideType.DEL:
             for value in override.sweep_iterator() if swept else [override.value()]:
                 yield from _problems_of_choice(key, value, known[key])
+        elif not isinstance(override.value(), str | None):
+            yield f"{key}: is taken away by ~{key}, got ~{key}={override.value()!r}."
     elif (package is not None or "/" in group) and not _is_hydra(override):
         yield f"{key}: there is no such group.{nearest(key, known)} Groups: {', '.join(known)}."
 

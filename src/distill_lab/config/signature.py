@@ -50,6 +50,24 @@ def signature_of(target: str) -> dict[str, Parameter]:
     return _of(found[name], tree)
 
 
+def has_method(target: str, method: str) -> bool:
+    """Tell whether a name is of a class that defines or inherits a method.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    module, _, name = target.rpartition(".")
+    tree = parsed(module)
+    found: tuple[Definition, ast.Module] | None = None
+    if name in definitions(tree):
+        found = definitions(tree)[name], tree
+    while found is not None and isinstance(found[0], ast.ClassDef):
+        if any(isinstance(x, ast.FunctionDef) and x.name == method for x in found[0].body):
+            return True
+        found = base_of(*found)
+    return False
+
+
 def conforms(value: Any, kind: Any) -> bool:
     """Tell whether a plain value fits a type; an int fits float, a bool fits neither.
 

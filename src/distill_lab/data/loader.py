@@ -33,6 +33,8 @@ class Loader:
         device: where inputs and targets of the batches are wanted; index and view stay on the CPU,
             where they are read.
         samples: (M,) int64, numbers of the samples that are yielded; None for all.
+        had: called with the number of a pass; how many of its batches an earlier process had. They
+            are yielded without samples, and nothing is read for them.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Loader:
         view: Callable[[], int] = lambda: 0,
         device: torch.device = CPU,
         samples: Tensor | None = None,
+        had: Callable[[int], int] = lambda view: 0,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
@@ -54,6 +57,7 @@ class Loader:
         self.augmentation = augmentation
         self.view = view
         self.device = device
+        self.had = had
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
@@ -66,8 +70,10 @@ class Loader:
         view = self.view()
         order = self._order(view)
         parts = order.split(self.batch_size)[: len(self)]
-        prepared = self._prepared(order, parts, view)
-        for index, inputs in zip(parts, prepared, strict=True):
+        first = self.had(view)
+        yield from [Batch(*torch.empty(4, 0, dtype=torch.int64))] * first
+        parts, order = parts[first:], order[first * self.batch_size :]
+        for index, inputs in zip(parts, self._prepared(order, parts, view), strict=True):
             targets = select(self.arrays.targets, index, self.device)
             yield Batch(inputs, targets, index, torch.full_like(index, view))
 

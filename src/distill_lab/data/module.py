@@ -29,6 +29,7 @@ class DataModule(pl.LightningDataModule):
         batch_size: >= 1, of training; validation uses `EVALUATION_BATCH_SIZE`.
         augmentation: of training; by its seed samples are shuffled too.
         samples: (M,) int64, numbers of the samples that are trained on; None for all.
+        had: epoch in which a stopped training was, and how many of its batches it had.
 
     Raises:
         ValueError: an argument is out of range, there are fewer than two samples to train on, or
@@ -42,6 +43,7 @@ class DataModule(pl.LightningDataModule):
         batch_size: int,
         augmentation: Augmentation | WordAugmentation,
         samples: Tensor | None = None,
+        had: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -61,6 +63,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.samples = samples
+        self.had = had
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; both follow the epoch in which a pass starts."""
@@ -85,8 +88,16 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _train_loader(self, view: Callable[[], int], device: torch.device) -> Loader:
-        train, samples = self.splits.train, self.samples
-        return Loader(train, self.info, self.batch_size, self.augmentation, view, device, samples)
+        return Loader(
+            self.splits.train,
+            self.info,
+            self.batch_size,
+            self.augmentation,
+            view,
+            device,
+            self.samples,
+            lambda epoch: self.had[1] if epoch == self.had[0] else 0,
+        )
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0

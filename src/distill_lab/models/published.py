@@ -41,7 +41,7 @@ class Published:
         if self.name.startswith(TIMM):
             return timm_weights.state_dict(self.name.removeprefix(TIMM))
         weights: dict[str, Tensor] = models.get_weight(self.name).get_state_dict(
-            progress=False, check_hash=True
+            progress=False, check_hash=True, weights_only=True
         )
         return weights
 

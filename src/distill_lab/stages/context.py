@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +15,10 @@ from distill_lab.data.subset import subset
 from distill_lab.fingerprint import fingerprint
 from distill_lab.measure.scores import score
 from distill_lab.report import plots
+from distill_lab.settings import Regime
 from distill_lab.stages.handoffs import Candidate, StudentDesign, TrainedStudent, Weights
 from distill_lab.training.callbacks import Watch
+from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.device import device_of
 from distill_lab.training.fit import Fitted, fit, memory_format
 from distill_lab.training.predict import predict_logits
@@ -104,9 +106,33 @@ class Context:
             named = {f"{prefix}{key}": value for key, value in row.items()}
             self.run.log_metrics(named, epoch)
 
-        hardware = self.parts.hardware
-        regime, watch = trainee.regime, self.watch
-        return fit(trainee, self.info, self.splits, regime, hardware, seed, title, log, watch)
+        return fit(
+            trainee,
+            self.info,
+            self.splits,
+            trainee.regime,
+            self.parts.hardware,
+            seed,
+            title,
+            log,
+            self.watch,
+            self._checkpoint(trainee.regime, seed, title, prefix),
+        )
+
+    def _checkpoint(self, regime: Regime, seed: int, *names: str) -> Checkpoint | None:
+        """Return where a training of the stage's run is kept until the run has finished.
+
+        There is none with `reuse=off`, under which nothing is taken from earlier runs.
+        """
+        minutes, reuse = self.parts.hardware.checkpoint_minutes, self.parts.reuse
+        if minutes is None or reuse == "off" or self.run.unfinished is None:
+            return None
+        name = fingerprint(asdict(regime), seed, names, torch.get_num_threads())
+        checkpoint = Checkpoint(self.run.unfinished / f"{name[:24]}.ckpt", 60 * minutes)
+        if checkpoint.path.exists():
+            self.run.set_tags({"resumed": names[0]})
+            print(f"  {names[0]}: goes on where it was stopped")
+        return checkpoint
 
     def predict(self, net: nn.Module, arrays: Arrays) -> Tensor:
         """Return the logits (N, K) of a network over a split, computed on the run's device."""

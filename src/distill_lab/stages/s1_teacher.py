@@ -9,7 +9,7 @@ from dataclasses import replace
 from http.client import HTTPException
 
 from distill_lab.data.network import SOCKET_SECONDS, socket_timeout
-from distill_lab.errors import RunError
+from distill_lab.errors import RunError, WeightsDoNotFit
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
 from distill_lab.models.published import published
@@ -85,6 +85,13 @@ def _taken(context: Context, run_id: str) -> Candidate:
         raise RunError(
             f"selection.from_run: {student.architecture.target}, the student of {run_id}, cannot "
             f"be made here: {error}"
+        ) from error
+    except WeightsDoNotFit as error:
+        info, origin = context.info, trained[-1].tags["data"]
+        raise RunError(
+            f"selection.from_run: {student.label}, the student of {run_id}, was trained on "
+            f"{origin} and cannot teach {info.name}, which has {info.num_classes} classes and "
+            f"inputs {info.input_shape}. Take a run on the same data."
         ) from error
     return Candidate(
         student.label,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from distill_lab.errors import Pruned, without_secret
 from distill_lab.picture import png
+from distill_lab.tracking.failures import REFUSED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,19 +33,28 @@ MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PARAMS = 100  # per request, MLflow's limit
 MAX_VALUE = 6000  # characters of a param's value, MLflow's limit
 MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
+SHA256 = "sha256"
+"""What the name of a tag begins with that holds the checksum of a JSON artifact."""
 
 
 class TrackedRun:
     """A run that is being written.
 
     As a context manager it ends FINISHED, FAILED with the error as tag `error`, or KILLED: on
-    Ctrl-C, or where its training was pruned, which the tag `pruned` then tells.
+    Ctrl-C or SIGTERM, or where its training was pruned, which the tag `pruned` then tells.
+
+    Attributes:
+        unfinished: folder for what a run leaves, if it is stopped, to the next one that does the
+            same; deleted when it ends FINISHED. None where no other run can do the same.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
+    def __init__(
+        self, client: MlflowClient, uri: str, run_id: str, unfinished: Path | None = None
+    ) -> None:
         self.client = client
         self.uri = uri
         self.id = run_id
+        self.unfinished = unfinished
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
 
@@ -66,13 +77,17 @@ class TrackedRun:
     def _end(self, error: BaseException | None) -> None:
         if error is None:
             self.client.set_terminated(self.id, "FINISHED")
+            if self.unfinished is not None:
+                shutil.rmtree(self.unfinished, ignore_errors=True)
             return
+        why = {"error": f"{type(error).__name__}: {error}"}
         if isinstance(error, Pruned):
-            self.set_tags({"pruned": f"after {error.after}"})
-        else:
-            self.set_tags({"error": f"{type(error).__name__}: {error}"})
+            why = {"pruned": f"after {error.after}"}
         killed = isinstance(error, KeyboardInterrupt | SystemExit | Pruned)
-        self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
+        # Where even that cannot be written, the next start does it: see `tracking.orphans`.
+        with suppress(*REFUSED):
+            self.set_tags(why)
+            self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags; long values are cut to MLflow's limit."""
@@ -100,8 +115,10 @@ class TrackedRun:
         self._flushed = time.monotonic()
 
     def log_json(self, values: Any, path: str) -> None:
-        """Write plain values as a JSON artifact."""
-        self.log_text(json.dumps(values, indent=1), path)
+        """Write plain values as a JSON artifact; its SHA-256 is a tag of the run."""
+        text = json.dumps(values, indent=1)
+        self.log_text(text, path)
+        self.set_tags({f"{SHA256}.{path}": hashlib.sha256(text.encode()).hexdigest()})
 
     def log_text(self, text: str, path: str) -> None:
         """Write a text artifact."""

@@ -24,10 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from distill_lab.contracts import Quality
-from distill_lab.errors import ConfigError, RunError, nearest, without_secret
+from distill_lab.errors import ConfigError, RunError, WeightsDoNotFit, nearest, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import Registered, register
-from distill_lab.tracking.run import TrackedRun
+from distill_lab.tracking.run import SHA256, TrackedRun
 from distill_lab.tracking.view import run_address, store_view
 
 SEARCHED = 50_000  # newest runs whose ids may be given by their beginning; MLflow's limit
@@ -78,13 +78,16 @@ class Store:
             ) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
-        """Start a run, below `parent_id` if given; use it as a context manager."""
+        """Start a run, below `parent_id` if given; use it as a context manager.
+
+        Runs with the same `fingerprint` and `upstream` among their tags do the same.
+        """
         tags = {key: without_secret(value) for key, value in tags.items()}
         tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
         record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return TrackedRun(self.client, self.uri, record.info.run_id)
+        return TrackedRun(self.client, self.uri, record.info.run_id, self._unfinished(tags))
 
     def open(self, run_id: str) -> TrackedRun:
         """Return an existing run, to log to it."""
@@ -113,6 +116,12 @@ class Store:
         folder = self._folder / ".distill_lab" / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+    def _unfinished(self, tags: dict[str, str]) -> Path | None:
+        if "fingerprint" not in tags:
+            return None
+        same = hashlib.sha256(f"{tags['fingerprint']} {tags.get('upstream')}".encode()).hexdigest()
+        return self._folder / ".distill_lab" / "unfinished" / same
 
     def find_finished(self, tags: dict[str, str]) -> RunSummary | None:
         """Return the newest FINISHED original (not itself reused) run that carries all tags."""
@@ -146,9 +155,12 @@ class Store:
         """Read a JSON artifact.
 
         Raises:
-            RunError: it is missing or not JSON.
+            RunError: it is missing, altered or not JSON.
         """
         local = self.fetch(run_id, path)
+        recorded = self.get(run_id).tags.get(f"{SHA256}.{path}")
+        if recorded is not None:
+            _check(local, run_id, path, recorded)
         try:
             values: dict[str, Any] = json.loads(local.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -193,26 +205,24 @@ class Store:
             RunError: it is missing or altered.
         """
         local = self.fetch(run_id, path)
-        given = hashlib.sha256(local.read_bytes()).hexdigest()
-        if given != sha256:
-            raise RunError(
-                f"artifact {path!r} of run {run_id} was altered: its SHA-256 is {given[:12]}..., "
-                f"{sha256[:12]}... was recorded."
-            )
+        _check(local, run_id, path, sha256)
         return local
 
     def load_weights(self, net: nn.Module, run_id: str, path: str, sha256: str) -> nn.Module:
         """Load verified safetensors weights into a network and return it in eval mode.
 
         Raises:
-            RunError: they are missing, altered, or of another network.
+            RunError: they are missing or altered.
+            WeightsDoNotFit: they are of another network.
         """
         weights = load_file(self.verify(run_id, path, sha256))
         try:
             net.load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise RunError(f"weights {path!r} of run {run_id} do not fit: {reason}") from error
+            raise WeightsDoNotFit(
+                f"weights {path!r} of run {run_id} do not fit: {reason}"
+            ) from error
         return net.eval()
 
     def get(self, run_id: str) -> RunSummary:
@@ -330,6 +340,15 @@ class Store:
                 "another name."
             )
         return str(found.experiment_id)
+
+
+def _check(local: Path, run_id: str, path: str, sha256: str) -> None:
+    given = hashlib.sha256(local.read_bytes()).hexdigest()
+    if given != sha256:
+        raise RunError(
+            f"artifact {path!r} of run {run_id} was altered: its SHA-256 is {given[:12]}..., "
+            f"{sha256[:12]}... was recorded."
+        )
 
 
 def _summary(record: RunRecord) -> RunSummary:

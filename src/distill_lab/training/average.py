@@ -24,18 +24,27 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.net = deepcopy(net).requires_grad_(False)
         self.decay = decay
+        self._started = False
         self._floats: tuple[list[Tensor], list[Tensor]] | None = None
         self._others: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Move the average towards the weights of `net`, the same network in every update."""
-        first = self._floats is None
         if self._floats is None:
             self._floats = self._pair(net)  # once: listing them takes longer than moving them
-        get_ema_multi_avg_fn(0.0 if first else self.decay)(*self._floats, 0)
+        get_ema_multi_avg_fn(self.decay if self._started else 0.0)(*self._floats, 0)
+        self._started = True
         for own, current in self._others:
             own.copy_(current)
+
+    def get_extra_state(self) -> bool:
+        """Return whether there was an update."""
+        return self._started
+
+    def set_extra_state(self, state: bool) -> None:
+        """Take what a checkpoint says of it."""
+        self._started = state
 
     def _pair(self, net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))

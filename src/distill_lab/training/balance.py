@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,15 @@ class GradientBalance:
                 self._note(name, gradient_norm(value, self._parameters))
             self._scale()
         self._seen += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is known of the terms, and the number of batches that were seen."""
+        return {"log_norms": self._log_norms, "seen": self._seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._log_norms, self._seen = state["log_norms"], state["seen"]
+        self._scale()
 
     def _note(self, name: str, norm: float) -> None:
         if 0 < norm < math.inf:

@@ -57,6 +57,20 @@ class KeepWeights(pl.Callback):
         if self.patience is not None and waited >= self.patience:
             trainer.should_stop = True
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights kept so far and what they were compared by."""
+        return {
+            "weights": self.state,
+            "epoch": self.epoch,
+            "rank": self._rank,
+            "best_epoch": self._best_epoch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.state, self.epoch = state_dict["weights"], state_dict["epoch"]
+        self._rank, self._best_epoch = state_dict["rank"], state_dict["best_epoch"]
+
     def _take(self, state: dict[str, Tensor], epoch: int) -> None:
         """Copy into the memory of the weights kept before."""
         self.epoch = epoch
@@ -107,9 +121,10 @@ class Bar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Open the line."""
         form = "{desc} |{bar:24}| {percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
-        live = sys.stderr.isatty()
+        live, batches = sys.stderr.isatty(), int(trainer.num_training_batches)
         self._line = tqdm(
-            total=int(trainer.num_training_batches) * int(trainer.max_epochs or 0),
+            initial=batches * trainer.current_epoch,
+            total=batches * int(trainer.max_epochs or 0),
             desc=f"  {self.title:<44.44}",
             bar_format=form,
             mininterval=0.1 if live else QUIET_SECONDS,

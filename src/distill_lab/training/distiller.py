@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -79,6 +80,19 @@ class Distiller(Trainee):
         """Let the teachers' caches write what they hold back."""
         for teacher in self._teachers:
             teacher.finish_pass()
+
+    def progress_state(self) -> dict[str, Any]:
+        """Add what is known of the terms' gradients."""
+        balance = None if self._balance is None else self._balance.state_dict()
+        used = [self._used_temperature, self._used_epoch]
+        return {**super().progress_state(), "balance": balance, "used": used}
+
+    def restore_progress(self, state: dict[str, Any]) -> None:
+        """Go on from what `progress_state` returned."""
+        super().restore_progress(state)
+        self._used_temperature, self._used_epoch = state["used"]
+        if self._balance is not None:
+            self._balance.load_state_dict(state["balance"])
 
     def objective_of(self, batch: Batch) -> LossValue:
         """Return the objective of student and teachers on the same inputs."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,12 +19,18 @@ from distill_lab.data.label_noise import with_label_noise
 from distill_lab.data.module import DataModule
 from distill_lab.data.subset import subset
 from distill_lab.data.word_augment import WordAugmentation
-from distill_lab.errors import RunError
+from distill_lab.errors import Pruned, RunError
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, Prune, SendCurve, Watch
+from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.compiled import compiled
 from distill_lab.training.memory import keep_freed_memory
+from distill_lab.training.saving import SaveProgress
+from distill_lab.training.stopping import Stopping
 from distill_lab.training.trainee import Trainee
+
+FINISHED = "finished"
+"""Key of a checkpoint that was written when its training had come to its end."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,12 @@ def fit(
     title: str,
     log: Callable[[dict[str, float], int], None],
     watch: Watch | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train under the regime, validating once per epoch.
+
+    With a checkpoint it is saved every so often, and goes on from where an earlier call with the
+    same arguments was stopped: with the numbers, bit by bit, that it would have had.
 
     Args:
         trainee: the network and its loss.
@@ -65,6 +77,7 @@ def fit(
         title: shown before the progress bar.
         log: called once per epoch with the curve's row and the epoch.
         watch: asked after each epoch whether to go on; None: to the end.
+        checkpoint: of this training alone; None: it is not saved.
 
     Raises:
         Pruned: the watch ended it.
@@ -75,26 +88,59 @@ def fit(
     _refuse_dot_in_fp16(regime, hardware)
     keep_freed_memory()
     torch.manual_seed(seed)
+    saved = None if checkpoint is None else checkpoint.read()
+    if saved is not None and FINISHED in saved:
+        return _finished(trainee.net, log, saved[FINISHED])
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs, info.quality)
     trainee.had = splits.validation.had
-    data = data_module(info, splits, regime, seed)
+    data = data_module(info, splits, regime, seed, (0, 0) if saved is None else saved["position"])
     callbacks = [keep, SendCurve(log), Bar(title, info.quality)]
     if watch is not None:
         callbacks.append(Prune(watch, info.quality))
-    trainer = _trainer(regime.epochs, hardware, callbacks)
-    start = perf_counter()
-    _lay_out(trainee, _layout(trainee, hardware))
-    networks = trainee.networks if hardware.compile else []
-    with compiled(networks, trainer.strategy.root_device):
-        _train(trainer, trainee, data)
+    start = perf_counter() - (0.0 if saved is None else saved["seconds"])
+    with Stopping() if checkpoint is not None else nullcontext() as stopping:
+        if checkpoint is not None and stopping is not None:
+            callbacks.append(SaveProgress(checkpoint, keep, stopping, log, saved, start))
+        trainer = _trainer(regime.epochs, hardware, callbacks)
+        _lay_out(trainee, _layout(trainee, hardware))
+        networks = trainee.networks if hardware.compile else []
+        try:
+            with compiled(networks, trainer.strategy.root_device):
+                _train(trainer, trainee, data)
+        except (RunError, Pruned):
+            if checkpoint is not None:
+                checkpoint.remove()  # a training that diverged, or was pruned, is not gone on with
+            raise
     _lay_out(trainee, torch.contiguous_format)
     net = trainee.net.cpu()
     net.load_state_dict(keep.state)
-    return Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
+    fitted = Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
+    if checkpoint is not None and fitted.seconds >= checkpoint.every_seconds:
+        checkpoint.write({FINISHED: {**vars(fitted), "net": net.state_dict()}})
+    return fitted
 
 
-def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> DataModule:
+def _finished(
+    net: nn.Module, log: Callable[[dict[str, float], int], None], fitted: dict[str, Any]
+) -> Fitted:
+    """Return what a training left that had come to its end before its stage was stopped."""
+    for epoch, row in enumerate(fitted["curve"]):
+        log(row, epoch)
+    net.load_state_dict(fitted["net"])
+    return Fitted(**{**fitted, "net": net.eval()})
+
+
+def data_module(
+    info: DataInfo, splits: Splits, regime: Regime, seed: int, had: tuple[int, int] = (0, 0)
+) -> DataModule:
     """Make the batches of a training under the regime; here its labels become noisy, if any do.
+
+    Args:
+        info: of the dataset.
+        splits: un-normalised.
+        regime: how to train.
+        seed: of order and augmentation.
+        had: epoch in which a stopped training was, and how many of its batches it had.
 
     Raises:
         ValueError: the training split has too few samples for it, or too few classes.
@@ -109,6 +155,7 @@ def data_module(info: DataInfo, splits: Splits, regime: Regime, seed: int) -> Da
         regime.batch_size,
         augmentation_of(info, regime, seed),
         samples=subset(labels, regime.leave_out_classes, regime.num_samples, seed),
+        had=had,
     )
 
 

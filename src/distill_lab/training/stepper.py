@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,6 +54,20 @@ class Stepper:
     def lr(self) -> float:
         """The rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on needs, between two steps."""
+        return {
+            "taken": self.taken,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.taken = state["taken"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
 
     def backward(self, value: LossValue, batch_number: int) -> bool:
         """Add a batch's gradient, and step if the batch is the last of its group.

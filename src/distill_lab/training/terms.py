@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,19 @@ class EpochTerms:
         self._epoch += 1
         self._checked = []
         return {name: sum(column) / len(column) for name, column in columns.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch's number and what its batches gave.
+
+        Raises:
+            RunError: a value is not finite.
+        """
+        self._check()
+        return {"epoch": self._epoch, "batches": self._checked}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._epoch, self._checked = state["epoch"], state["batches"]
 
     def _check(self) -> None:
         if not self._unchecked:

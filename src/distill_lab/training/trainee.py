@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +34,7 @@ class Trainee(pl.LightningModule, ABC):
         curve: one row per finished epoch, metric name -> value.
         memory_format: layout of inputs (B, C, H, W).
         had: of the validation split, where its items are to be ranked, see `Arrays`.
+        between_steps: whether the newest batch ended in a step, so that no gradient is held.
     """
 
     def __init__(self, net: nn.Module, regime: Regime, num_classes: int, seed: int) -> None:
@@ -45,6 +47,7 @@ class Trainee(pl.LightningModule, ABC):
         self.curve: list[dict[str, float]] = []
         self.memory_format = torch.contiguous_format
         self.had: Tensor | None = None
+        self.between_steps = False
         self._average = MovingAverage(net, regime.ema_decay) if regime.ema_decay else None
         self._constrain = getattr(net, "constrain", None)
         self._steps: Stepper
@@ -98,14 +101,19 @@ class Trainee(pl.LightningModule, ABC):
         self._terms = EpochTerms(1 if device == "cpu" else CHECK_EVERY)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take the batch's gradient, and a step if it is the last of its group."""
+        """Take the batch's gradient, and a step if it is the last of its group.
+
+        A batch without samples is one that was had before the training was stopped.
+        """
+        if len(batch.index) == 0:
+            return
         mixed_batch = mix(batch, self.regime, self.num_classes, self.seed)
         value = self.objective_of(laid_out(mixed_batch, self.memory_format))
         self._terms.add(value)
         # Lightning's autocast is for the forward pass; gradients have the precision of that.
         with torch.autocast(self.device.type, enabled=False):
-            stepped = self._steps.backward(value, batch_idx)
-        if stepped:
+            self.between_steps = self._steps.backward(value, batch_idx)
+        if self.between_steps:
             self._after_step()
 
     def _after_step(self) -> None:
@@ -114,6 +122,20 @@ class Trainee(pl.LightningModule, ABC):
             self._constrain()
         if self._average is not None:
             self._average.update(self.net)
+
+    def progress_state(self) -> dict[str, Any]:
+        """Return, between two steps, how far the training is: what no module's state holds."""
+        return {
+            "steps": self._steps.state_dict(),
+            "terms": self._terms.state_dict(),
+            "curve": self.curve,
+        }
+
+    def restore_progress(self, state: dict[str, Any]) -> None:
+        """Go on from what `progress_state` returned."""
+        self._steps.load_state_dict(state["steps"])
+        self._terms.load_state_dict(state["terms"])
+        self.curve = state["curve"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep logits and targets of the batch until the epoch's end."""

@@ -1,0 +1,42 @@
+"""What a store, a disk or a folder refuses, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from distill_lab.errors import RunError, without_secret
+
+REFUSED = (OSError, MlflowException, SQLAlchemyError)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+NO_ROOM = ("disk is full", "disk I/O error", "No space left")
+"""What SQLite, and others that wrap it, say of a full disk."""
+GO_ON = "finished stages will be reused by the same command."
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Turn what was refused into an error that says what to do.
+
+    Raises:
+        RunError: something could not be written or read.
+    """
+    try:
+        yield
+    except REFUSED as error:
+        what = without_secret(" ".join(str(error).split()))
+        raise RunError(f"{what}. {_advice(error, what)}") from error
+
+
+def _advice(error: BaseException, what: str) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL or any(words in what for words in NO_ROOM):
+        return f"Is there room on the disk? Make some; {GO_ON}"
+    if number in READ_ONLY or "readonly database" in what or "Read-only file system" in what:
+        return f"Give leave to write there, or name another place in tracking; {GO_ON}"
+    return f"When that is mended, {GO_ON}"

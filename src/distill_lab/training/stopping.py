@@ -1,0 +1,61 @@
+"""SIGTERM and Ctrl-C wait until a training is between two steps and has been saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+Handler = Callable[[int, FrameType | None], object]
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopping:
+    """While it is open, the first signal is noted; a second one is handled at once, as ever.
+
+    The handler that was there before is called by `hand_on`, or at the latest when this closes: it
+    raises what ends the program. Handlers exist in the main thread alone; elsewhere, and for a
+    signal without a handler, nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self._came: tuple[int, FrameType | None] | None = None
+        self._before: dict[int, Handler] = {}
+
+    @property
+    def told(self) -> bool:
+        """Whether a signal waits to be handled."""
+        return self._came is not None
+
+    def hand_on(self) -> None:
+        """Have the signal handled that waits, if there is one."""
+        if self._came is not None:
+            came, self._came = self._came, None
+            self._before[came[0]](*came)
+
+    def __enter__(self) -> Stopping:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._before[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        # Lightning exits by itself at the end of an epoch in which SIGTERM came. Any other error is
+        # what the training failed with.
+        if error is None or isinstance(error, SystemExit):
+            self.hand_on()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.hand_on()
+        self._came = (number, frame)
