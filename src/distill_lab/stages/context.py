@@ -115,8 +115,8 @@ class Context:
             seed,
             title,
             log,
-            self.watch,
             self._checkpoint(trainee.regime, seed, title, prefix),
+            self.watch,
         )
 
     def _checkpoint(self, regime: Regime, seed: int, *names: str) -> Checkpoint | None:

@@ -59,8 +59,8 @@ def fit(
     seed: int,
     title: str,
     log: Callable[[dict[str, float], int], None],
-    watch: Watch | None = None,
     checkpoint: Checkpoint | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train under the regime, validating once per epoch.
 
@@ -76,8 +76,8 @@ def fit(
         seed: of batch order, augmentation and dropout.
         title: shown before the progress bar.
         log: called once per epoch with the curve's row and the epoch.
-        watch: asked after each epoch whether to go on; None: to the end.
         checkpoint: of this training alone; None: it is not saved.
+        watch: asked after each epoch whether to go on; None: to the end.
 
     Raises:
         Pruned: the watch ended it.
