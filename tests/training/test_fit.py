@@ -372,7 +372,7 @@ def test_a_watched_training_ends_early_where_the_watch_says_so(
             0,
             "a test",
             lambda row, epoch: None,
-            watch,
+            watch=watch,
         )
     assert [epoch for epoch, _ in told] == [1, 2]
     assert [row["val/accuracy"] for row in trainee.curve] == [quality for _, quality in told]
