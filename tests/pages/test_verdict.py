@@ -35,6 +35,10 @@ def test_a_student_that_lost_is_said_to_be_below():
     assert "It is 2.00 points below the same student" in summary(report(student=0.68))
 
 
+def test_a_student_that_did_not_gain_is_said_to_be_level():
+    assert "It is level with the same student" in summary(report(student=0.7))
+
+
 def test_a_plot_needs_two_networks_of_known_cost():
     rows = [{"": "a", "acc": 0.9, "cost": 2.0}, {"": "b", "acc": 0.8, "cost": None}]
     assert kept_against(rows, "acc", "cost", "a") is None

@@ -54,14 +54,13 @@ def summary(report: Report) -> str:
     """Return the run in two sentences."""
     teacher, control, student = (report.row(name) for name in (TEACHER, CONTROL, DISTILLED))
     found, quality = compare(report.rows), student.scores.compared_by.label
-    side = "above" if found.gain >= 0 else "below"
+    points = f"{100 * abs(found.gain):.2f} points {'above' if found.gain > 0 else 'below'}"
     return (
         f"The student has a test {quality} of {student.scores.quality:.4f}: "
         f"{found.accuracy_kept:.1%} of its teacher's {teacher.scores.quality:.4f}, with "
         f"{found.parameters_fraction:.1%} of its parameters and {1 - found.compute_saved:.1%} of "
-        "its multiply-accumulates. It is "
-        f"{100 * abs(found.gain):.2f} points {side} the same student without a teacher, "
-        f"{control.scores.quality:.4f}."
+        f"its multiply-accumulates. It is {points if found.gain else 'level with'} the same "
+        f"student without a teacher, {control.scores.quality:.4f}."
     )
 
 
