@@ -82,7 +82,7 @@ def test_a_lost_report_is_made_again_as_it_was(here, capsys):
     "text",
     [
         "Verdict",
-        "Kept and saved",
+        "Pareto front",
         "Lineage",
         "distill-lab data=fake",  # the command
         "epochs: 1",  # the config
@@ -145,7 +145,7 @@ def test_jobs_of_a_sweep_are_compared_and_only_what_differs_is_shown(here, capsy
     address = compared(capsys, here.sweep)
     assert len(table_of(address)) == 2
     page = store_of().fetch(address.rpartition("/")[2], "report.html").read_text()
-    differing = page[page.index("What differs") : page.index("Kept and saved")]
+    differing = page[page.index("What differs") : page.index("Pareto front")]
     assert "temperature.value" in differing
     assert "regime.epochs" in differing
     assert "batch_size" not in differing

@@ -140,7 +140,7 @@ def test_workflow_run_carries_the_config_the_few_metrics_and_the_report(here):
     assert data.params["choices.architecture.student"] == "mlp_student"
     assert data.metrics == pytest.approx(here.report.metrics)
     assert "student distilled" in store.fetch(here.run_id, "report.html").read_text()
-    for name in ("kept_and_saved_1", "calibration_1", "confusion_1"):
+    for name in ("pareto_front_1", "calibration_1", "confusion_1"):
         assert store.fetch(here.run_id, f"figures/{name}.png").stat().st_size > 0
 
 

@@ -16,7 +16,7 @@ from distill_lab.report import tables
 from distill_lab.report.html import page
 from distill_lab.report.tables import Row
 from distill_lab.run_report import REPORT, is_told, read_story
-from distill_lab.stages.report_handoff import DISTILLED, PREDICTIONS, TARGET
+from distill_lab.stages.report_handoff import DISTILLED, PREDICTIONS, RIGHT
 from distill_lab.tracking.run import dotted
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -53,7 +53,8 @@ def compare_runs(store: Store, asked: Sequence[str]) -> tuple[str, Path, str]:
         run.log_text(page(f"{len(runs)} runs compared", told), REPORT)
         run.set_tags({"mlflow.note.content": tables.markdown(table)})
     shown = [name for name in tables.column_names(table) if name != "run"]
-    return tables.text(table, shown), store.fetch(run.id, REPORT), store.run_address(run.id)
+    where = Path(store.folder(run.id, REPORT))
+    return tables.text(table, shown), where, store.run_address(run.id)
 
 
 def _expanded(store: Store, asked: Sequence[str]) -> list[RunSummary]:
@@ -61,6 +62,8 @@ def _expanded(store: Store, asked: Sequence[str]) -> list[RunSummary]:
     found: dict[str, RunSummary] = {}
     for text in asked:
         record = store.resolve(text)
+        if is_told(record) and record.status != "FINISHED":
+            raise RunError(f"compare: run {record.id} ({record.name}) is {record.status}.")
         inside = [record] if is_told(record) else store.children(record.id)
         found |= {run.id: run for run in inside if is_told(run) and run.status == "FINISHED"}
     return list(found.values())
@@ -85,7 +88,7 @@ def _read(store: Store, name: str, run: RunSummary) -> Compared:
         name,
         story,
         curve=store.history(story.origins["5 train"], f"val/{key}"),
-        right=None if said is None else said[DISTILLED] == said[TARGET],
+        right=None if said is None else said[f"{RIGHT}{DISTILLED}"].bool(),
         checksum=store.get(evaluated).tags["data_checksum"],
     )
 

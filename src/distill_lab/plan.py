@@ -133,6 +133,8 @@ def _relevant(parts: Parts, key: str) -> Any:
         return kept | {"pretrained": start}
     if key == "compress":
         return {"steps": section, "order": list(section)}
+    if key == "price":  # money is reckoned when the report is made; CO2 was when energy was told
+        return {"country": section["country"]}
     if key == "cache":
         return {} if parts.cache.exact else {k: section[k] for k in ROUNDING}
     return section

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from distill_lab.pages.story import Story
 from distill_lab.plan import STAGES
 from distill_lab.report.html import Section, page
 from distill_lab.report.tables import Row
+from distill_lab.settings import Price
 from distill_lab.stages.handoffs import HANDOFF, from_plain
 from distill_lab.stages.lineage import LINEAGE, Lineage
+from distill_lab.stages.report_handoff import Report
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -68,7 +71,13 @@ def report_of(store: Store, run_id: str) -> Path:
                 name = re.sub(r"\W+", "_", section.heading.lower())
                 run.log_figure(figure, f"figures/{name}_{number + 1}.png")
     run.log_text(page(title(story), told), REPORT)
-    return store.fetch(run_id, REPORT)
+    return Path(store.folder(run_id, REPORT))
+
+
+def priced(report: Report, price: Price) -> Report:
+    """Return a report at a price list of now; that of the stage may have been another."""
+    running = report.running
+    return report if running is None else replace(report, running=replace(running, price=price))
 
 
 def read_story(store: Store, run: RunSummary) -> Story:
@@ -82,11 +91,13 @@ def read_story(store: Store, run: RunSummary) -> Story:
         stage.name: from_plain(stage.handoff, store.read_json(done[stage.name].id, HANDOFF))
         for stage in STAGES
     }
+    config = store.read_text(run.id, CONFIG)
+    price = {key: v for key, v in yaml.safe_load(config)["price"].items() if key != "_target_"}
     origins = {name: run.tags.get("reused_from", run.id) for name, run in done.items()}
     return Story(
         run_id=run.id,
         name=run.name,
-        config=store.read_text(run.id, CONFIG),
+        config=config,
         command=run.tags.get(COMMAND, ""),
         environment={key: run.tags[key] for key in environment() if key in run.tags},
         origins=origins,
@@ -96,7 +107,7 @@ def read_story(store: Store, run: RunSummary) -> Story:
         loss=handoffs["4 loss"],
         control=handoffs["5 control"],
         student=handoffs["5 train"],
-        report=handoffs["6 evaluate"],
+        report=priced(handoffs["6 evaluate"], Price(**price)),
         pictures={key: path.read_bytes() for key, path in _kept(store, origins, PICTURES)},
         tables={
             key: _rows(path.read_text(encoding="utf-8"))

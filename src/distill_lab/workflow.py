@@ -21,7 +21,7 @@ from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
 from distill_lab.handover.hand_over import HandedOver
 from distill_lab.own_code import module_file
 from distill_lab.plan import STAGES, Stage, fingerprints
-from distill_lab.run_report import log_config, report_of
+from distill_lab.run_report import log_config, priced, report_of
 from distill_lab.stages.handoffs import (
     HANDOFF,
     ConnectedLoss,
@@ -128,7 +128,7 @@ def run(
         _log_data(workflow_run, parts, digest)
         flow = _Flow(parts, store, splits, digest, common, workflow_run.id, say, watch)
         flow.obtain_all()
-        report: Report = flow.handoffs["6 evaluate"]
+        report = priced(flow.handoffs["6 evaluate"], parts.price)
         workflow_run.log_metrics(report.metrics)
         path = report_of(store, workflow_run.id)
         tags = {"mlflow.note.content": _note(report, flow.reused), MODEL: report.model}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from distill_lab.measure.classes import class_changes
+from distill_lab.measure.classes import class_changes, most_changed
 
 # Class a: four samples, the student loses two and wins one. Class b: unchanged. Class c: one won.
 TARGETS = torch.tensor([0, 0, 0, 0, 1, 1, 2])
@@ -16,7 +16,7 @@ NAMES = ["a", "b", "c", "d"]
 
 
 def test_classes_are_counted_and_the_largest_loss_is_first():
-    lost, won = class_changes(TARGETS, RIGHT, NAMES, most=5)
+    lost, *_, won = class_changes(TARGETS, RIGHT, NAMES)
     assert (lost.name, lost.num_samples, lost.change) == ("a", 4, -1)
     assert (lost.teacher_right, lost.control_right, lost.student_right) == (3, 1, 2)
     assert (lost.only_teacher, lost.only_student) == (2, 1)
@@ -24,7 +24,7 @@ def test_classes_are_counted_and_the_largest_loss_is_first():
 
 
 def test_the_p_value_is_that_of_the_class_alone():
-    lost, won = class_changes(TARGETS, RIGHT, NAMES, most=5)
+    lost, *_, won = class_changes(TARGETS, RIGHT, NAMES)
     assert lost.p_value == pytest.approx(binomtest(2, 3).pvalue)
     assert won.p_value == pytest.approx(binomtest(1, 1).pvalue)
 
@@ -33,9 +33,12 @@ def test_only_the_most_changed_are_kept():
     targets = torch.arange(3).repeat_interleave(4)
     teacher = torch.tensor([1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).bool()
     student = torch.tensor([0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0]).bool()
-    found = class_changes(targets, (teacher, teacher, student), NAMES, most=2)
-    assert [(one.name, one.change) for one in found] == [("a", -3), ("c", 2)]
+    changes = class_changes(targets, (teacher, teacher, student), NAMES)
+    assert [(one.name, one.change) for one in most_changed(changes, 1)] == [("a", -3), ("c", 2)]
+    assert [one.name for one in most_changed(changes, 2)] == ["a", "b", "c"]
 
 
 def test_a_student_that_is_right_where_its_teacher_is_has_changed_nothing():
-    assert class_changes(TARGETS, (TEACHER, CONTROL, TEACHER), NAMES, most=5) == []
+    changes = class_changes(TARGETS, (TEACHER, CONTROL, TEACHER), NAMES)
+    assert {one.change for one in changes} == {0}
+    assert most_changed(changes, 5) == []

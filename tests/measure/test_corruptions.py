@@ -59,12 +59,18 @@ def test_noise_has_the_deviation_of_imagenet_c():
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_blur_equals_scipys(severity):
-    sigma = {1: 0.2, 2: 0.4, 3: 0.6, 4: 1.0, 5: 1.6}[severity]  # of 20 pixels
+    sigma = {1: 0.4, 2: 0.5, 3: 0.65, 4: 1.0, 5: 1.6}[severity]  # of 20 pixels
     expected = gaussian_filter(
         BATCH.double().numpy(), (0, 0, sigma, sigma), mode="mirror", truncate=3.0
     )
     made = blur(BATCH.double(), severity, 0)
     torch.testing.assert_close(made, torch.from_numpy(expected), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_blur_is_seen_on_the_smallest_dataset_too(severity):
+    digits = BATCH[:, :1, :8, :8]
+    assert float((blur(digits, severity, 0) - digits).abs().mean()) > 0.01
 
 
 def test_blur_of_the_smallest_images_is_defined():

@@ -122,3 +122,19 @@ def test_more_than_ten_networks_are_numbered_and_named_beside_the_axes():
     *numbers, names = texts(draw(plots.trade_off(points, "MACs", "accuracy", ""))[0])
     assert numbers == [*map(str, range(1, 10)), "10, 11"]
     assert names.splitlines()[-1] == "11  twin"
+
+
+def test_the_pareto_front_is_what_no_other_network_beats():
+    costs = {"a": (1, 0.5), "b": (2, 0.4), "c": (3, 0.9), "d": (3, 0.8), "e": (9, 0.9)}
+    points = [
+        {"name": name, "x": x, "y": y, "kept": True, "picked": False}
+        for name, (x, y) in costs.items()
+    ]
+    assert [point["name"] for point in plots.pareto_front(points)] == ["a", "c"]
+
+
+def test_networks_that_are_level_in_both_are_both_on_the_front():
+    points = [
+        {"name": name, "x": 1.0, "y": 0.5, "kept": True, "picked": False} for name in ("a", "b")
+    ]
+    assert len(plots.pareto_front(points)) == 2

@@ -190,6 +190,7 @@ def _training_data(facts: Facts) -> str:
     return (
         f"The training split of {facts.info.name}, {train:,} samples{some}; choices were made on "
         f"the validation split, {facts.sizes['validation']:,} samples.{left_out}"
+        + "".join(f" {sentence}" for sentence in facts.report.data.on_labels)
     )
 
 

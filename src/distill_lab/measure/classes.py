@@ -39,21 +39,30 @@ class ClassChange:
 
 
 def class_changes(
-    targets: Tensor, right: tuple[Tensor, Tensor, Tensor], names: list[str], most: int
+    targets: Tensor, right: tuple[Tensor, Tensor, Tensor], names: list[str]
 ) -> list[ClassChange]:
-    """Return the classes whose number of right samples changed most, the largest loss first.
+    """Return all classes, the largest loss first, the largest gain last.
 
     Args:
         targets: (N,) class indices.
         right: whether teacher, control and student are right, (N,) bool each.
         names: of the K classes.
-        most: how many classes are returned; classes without a change are not.
     """
     teacher, _, student = right
     every = torch.ones_like(teacher)
     chosen = (every, *right, teacher & ~student, student & ~teacher)
     counts = [torch.bincount(targets[one], minlength=len(names)).tolist() for one in chosen]
     of_each = zip(names, *counts, strict=True)
-    found = [one for name, *numbers in of_each if (one := ClassChange(name, *numbers)).change]
-    largest = sorted(found, key=lambda one: -abs(one.change))[:most]
-    return sorted(largest, key=lambda one: one.change)
+    return sorted((ClassChange(*one) for one in of_each), key=lambda one: one.change)
+
+
+def most_changed(changes: list[ClassChange], most: int) -> list[ClassChange]:
+    """Return at most so many of the lost classes and as many of the won, the largest each.
+
+    Args:
+        changes: as `class_changes` returns them.
+        most: of each kind.
+    """
+    lost = [one for one in changes if one.change < 0]
+    won = [one for one in changes if one.change > 0]
+    return [*lost[:most], *won[-most:]]

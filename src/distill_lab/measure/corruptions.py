@@ -21,6 +21,8 @@ CONTRAST_LEFT = (0.4, 0.3, 0.2, 0.1, 0.05)
 """Share of the distance from the mean of its image that a pixel keeps; ImageNet-C."""
 BLUR_SHARE = (0.01, 0.02, 0.03, 0.05, 0.08)
 """Standard deviation of the blur's kernel, of the longer side; ours."""
+BLUR_PIXELS = (0.4, 0.5, 0.65, 0.8, 1.0)
+"""At least, in pixels: a narrower kernel leaves small images as they are; ours."""
 SHIFT_SHARE = (0.05, 0.1, 0.15, 0.2, 0.25)
 """Of a side, rounded up to whole pixels; ours."""
 FEATURE_NOISE = (0.25, 0.5, 0.75, 1.0, 1.5)
@@ -51,7 +53,7 @@ def blur(images: Tensor, severity: int, seed: int) -> Tensor:
     The seed plays no part.
     """
     height, width = images.shape[-2:]
-    sigma = BLUR_SHARE[severity - 1] * max(height, width)
+    sigma = max(BLUR_SHARE[severity - 1] * max(height, width), BLUR_PIXELS[severity - 1])
     flat = images.reshape(-1, 1, height, width)
     flat = F.conv2d(*_padded(flat, sigma, dim=-2))
     flat = F.conv2d(*_padded(flat, sigma, dim=-1))

@@ -49,21 +49,26 @@ def comparison(runs: Sequence[Compared], differing: Sequence[Row]) -> list[Secti
     """
     ranked = sorted(runs, key=lambda one: -one.story.report.validation.quality)
     names = {one.story.report.data.name for one in runs}
+    checksums = {one.checksum for one in runs}
     by = ranked[0].story.report.validation.compared_by.label
     best = (
         f"The best on validation is {ranked[0].name}. The test split made no choice; p is of "
-        "McNemar's test against that run, on the test samples that one of the two alone has right. "
-        "Runs of several seeds tell more than one test split does."
+        "McNemar's test against that run, on the test samples that one of the two alone has right "
+        "(of items: where the next is among the first ten), not adjusted for how many runs there "
+        "are. Runs of several seeds tell more than one test split does."
     )
-    apart = f"They are on different data ({', '.join(sorted(names))}): their numbers are not alike."
+    apart = (
+        f"They are on different data ({', '.join(sorted(names))}, {len(checksums)} checksums): "
+        "their numbers are not alike."
+    )
     return [
         Section(
             f"By validation {by}",
-            text=(best, *([apart] if len(names) > 1 else [])),
+            text=(best, *([apart] if len(checksums) > 1 else [])),
             tables=([{**_line(one), **_against(one, ranked[0])} for one in ranked],),
         ),
         Section("What differs", tables=(differing,)),
-        Section("Kept and saved", figures=_trade_offs(ranked, by)),
+        Section("Pareto front", figures=_trade_offs(ranked, by)),
         Section("Training", figures=_curves(ranked, by)),
     ]
 

@@ -52,6 +52,7 @@ def _time(name: str, one: RunningCost) -> Line:
     found = one.latency
     return {
         "batch 1": name,
+        "on": "GPU" if one.on_gpu else "CPU",
         "p50 ms": found.p50_ms if found else None,
         "p90 ms": found.p90_ms if found else None,
         "p99 ms": found.p99_ms if found else None,
@@ -75,6 +76,7 @@ def _money(running: RunningCosts, name: str, one: RunningCost) -> Line:
     return {
         f"at batch {_largest(running)}": name,
         "samples per second": one.throughput[-1].per_second if one.throughput else None,
+        f"W{_told(running)}": one.energy.watts if one.energy else None,
         f"J each{_told(running)}": one.energy.joules if one.energy else None,
         "$ per million": a_million.usd if a_million else None,
         "kg CO2 per million": a_million.kg if a_million else None,
@@ -105,7 +107,9 @@ def _training(running: RunningCosts, training: Training) -> Line | None:
 
 def _assumptions(running: RunningCosts) -> list[str]:
     price, size = running.price, _largest(running)
-    where = "on the GPU" if any(one.on_gpu for one in running.networks) else "on the CPU"
+    where = "on the CPU"
+    if any(one.on_gpu for one in running.networks):
+        where = "on the GPU, exports and int8 on the CPU"
     threads = f"{running.threads} thread{'' if running.threads == 1 else 's'}"
     said = [
         f"Measured {where}, after a warm-up, with {threads} of the CPU for every runtime. "

@@ -15,10 +15,24 @@ def fidelity(report: Report) -> list[Section]:
     found = report.faithfulness
     if found is None:
         return []
-    return [_of_answers(found), _of_layers(found), *_of_labels(found)]
+    return [_of_answers(found, _caveats(report)), _of_layers(found), *_of_labels(found)]
 
 
-def _of_answers(found: Faithfulness) -> Section:
+def _caveats(report: Report) -> list[str]:
+    """Say where the teacher is one of several, or the control is no stranger to it."""
+    several = sum(row.name.startswith(TEACHER) for row in report.rows) > 1
+    said = []
+    if several:
+        said.append("The teacher is the best of those that taught the student, here as elsewhere.")
+    if report.data.shares_teacher:
+        said.append(
+            "Student and control began with weights of the teacher, so the control is no "
+            "independent student: what both owe to that is not seen in their difference."
+        )
+    return said
+
+
+def _of_answers(found: Faithfulness, caveats: list[str]) -> Section:
     by_split: list[dict[str, Cell]] = [
         {
             "": one.split,
@@ -40,7 +54,7 @@ def _of_answers(found: Faithfulness) -> Section:
     ]
     return Section(
         "Does the student follow its teacher?",
-        text=(*fidelity_in_words(found),),
+        text=(*fidelity_in_words(found), *caveats),
         tables=(pairs, by_split),
     )
 

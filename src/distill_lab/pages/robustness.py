@@ -85,10 +85,10 @@ def _shown(one: Curve) -> str:
 def _of_classes(found: Robustness) -> list[Section]:
     if not found.classes:
         return []
-    lost = sum(one.change < 0 for one in found.classes)
     text = (
-        f"Classes whose number of right test samples changed most from teacher to student: {lost} "
-        f"lost, {len(found.classes) - lost} won. p is of McNemar's test on the class alone; of "
+        f"From teacher to student {found.num_lost} classes have fewer right test samples, "
+        f"{found.num_won} have more; those that changed most stand here. p is of "
+        "McNemar's test on the class alone; of "
         "twenty classes that are as good as before, up to one is expected to show p < 0.05."
     )
     rows = [_changed(one) for one in found.classes]

@@ -20,7 +20,8 @@ def trade_off(report: Report) -> list[Section]:
     rows = [{**row, quality: row[report.validation.compared_by.label]} for row in table(report)]
     figures = ((cost, kept_against(rows, quality, cost, DISTILLED)) for cost in COSTS)
     shown = tuple((drawn, f"What networks know, by {cost}.") for cost, drawn in figures if drawn)
-    return [Section("Kept and saved", figures=shown)]
+    text = "On the line is the Pareto front: hollow networks are beaten by one that is as cheap."
+    return [Section("Pareto front", text=(text,), figures=shown)]
 
 
 def kept_against(rows: Sequence[Row], quality: str, cost: str, picked: str) -> Figure | None:

@@ -18,7 +18,8 @@ def variants(report: Report) -> list[Section]:
             "Compressed",
             text=(
                 "Each line is the network above it in its chain after one more step. Smaller and "
-                "faster are against the network that the chain began with; time is that of one "
+                "faster are against the network that the chain began with, and so are points and "
+                "p, of McNemar's test: below 0.05 the two can be told apart. Time is that of one "
                 "sample, measured on this machine.",
                 *int8_in_time(report),
             ),
@@ -55,8 +56,9 @@ def _line(report: Report, one: Variant) -> dict[str, Cell]:
         f"val {quality}": one.validation.quality,
         quality: one.scores.quality,
         "points": 100 * (one.scores.quality - row.scores.quality),
+        "p": None if one.against_origin is None else one.against_origin.p_value,
         "smaller": _times(row.file_bytes, one.file_bytes),
-        "faster": _times(row.cost.latency_ms, one.latency_ms),
+        "faster": None if _on_gpu(report, one.of) else _times(row.cost.latency_ms, one.latency_ms),
         "difference": one.difference,
         "seconds": one.seconds,
     }
@@ -64,3 +66,8 @@ def _line(report: Report, one: Variant) -> dict[str, Cell]:
 
 def _times(before: float | None, after: float) -> str | None:
     return None if before is None else f"{before / after:.2f} x"
+
+
+def _on_gpu(report: Report, name: str) -> bool:
+    """Tell whether a network was timed where its compressed ones, on the CPU, were not."""
+    return report.running is not None and report.running.of(name).on_gpu

@@ -31,6 +31,7 @@ def verdict(story: Story) -> list[Section]:
                 summary(report),
                 *against_control(report),
                 f"Loss: {story.loss.headline}. Samples: {sizes}.",
+                *report.data.on_labels,
                 "Measured on the test split, which no choice was made on. One seed: what "
                 "another training would give is not known; sweep seed=0,1,2 for the spread.",
                 "The control is the same student from the same initial weights under the same "
@@ -40,7 +41,7 @@ def verdict(story: Story) -> list[Section]:
             tables=(
                 columns(report, "accuracy", "agreement", "ECE", "NLL", "Brier", "KL to teacher"),
                 *_of_ranking(report),
-                columns(report, "parameters", "MACs", "KiB on disk", "latency ms"),
+                columns(report, "parameters", "MACs", "KiB on disk", "peak MiB", "latency ms"),
             ),
         )
     ]

@@ -93,13 +93,16 @@ def reliability_diagram(bins: Mapping[str, Reliability]) -> Figure:
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfect")
     for number, (name, reliability) in enumerate(bins.items()):
         colour, marker = COLOURS[number % len(COLOURS)], "os^DvP"[number % 6]
+        least = min(_MIN_FRACTION, 1 / len(reliability.fraction))
         filled = [
             (confidence, accuracy, 15 + 250 * fraction)
             for confidence, accuracy, fraction in zip(
                 reliability.confidence, reliability.accuracy, reliability.fraction, strict=True
             )
-            if confidence is not None and accuracy is not None and fraction >= _MIN_FRACTION
+            if confidence is not None and accuracy is not None and fraction >= least
         ]
+        if not filled:
+            continue
         x, y, sizes = zip(*filled, strict=True)
         ax.plot(x, y, color=colour, linewidth=1.2)
         ax.plot([], [], color=colour, marker=marker, markersize=6, label=name)

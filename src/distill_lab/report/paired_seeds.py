@@ -27,8 +27,8 @@ def against_others(
 
     Returns:
         One row per other setting that shares at least two seeds, in order of appearance: its keys,
-        `seeds`, `best minus this` (the mean), `low`, `high` and `p` (None where all differences are
-        the same).
+        `seeds`, `best minus this` (the mean), `low`, `high` and `p` (these None where all
+        differences are the same).
     """
     by_setting: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
@@ -40,7 +40,7 @@ def against_others(
     for others in by_setting.values():
         shared = [seed for seed in ours if seed in others]
         differences = [ours[seed][metric] - others[seed][metric] for seed in shared]
-        where = t_interval(differences)
+        where, p = t_interval(differences), paired_t(differences)
         if where is None:
             continue
         setting_keys: dict[str, Cell] = {key: others[shared[0]].get(key) for key in keys}
@@ -49,9 +49,9 @@ def against_others(
                 **setting_keys,
                 "seeds": len(shared),
                 "best minus this": fmean(differences),
-                "low": where.low,
-                "high": where.high,
-                "p": paired_t(differences),
+                "low": where.low if p is not None else None,
+                "high": where.high if p is not None else None,
+                "p": p,
             }
         )
     return found

@@ -154,15 +154,20 @@ def pareto(points: list[Point], x_label: str, y_label: str, title: str) -> Figur
 
 
 def trade_off(points: list[Point], x_label: str, y_label: str, title: str) -> Figure:
-    """Draw networks by cost (log scale) and benefit.
+    """Draw networks by cost (log scale) and benefit, and a line along the Pareto front.
 
-    Each is named where there are at most ten; more are numbered, and the names stand beside.
+    A network that another one is not worse than in both, and better than in one, is hollow. Each is
+    named where there are at most ten; more are numbered, and the names stand beside.
     """
     is_crowded = len(points) > _MAX_LABELS
     figure, (ax,) = panels(1, 9.0 if is_crowded else 5.0, 5.2 if is_crowded else 4.4)
+    front = pareto_front(points)
     for point in points:
         colour = COLOURS[1] if point["picked"] else COLOURS[0]
-        ax.scatter([point["x"]], [point["y"]], s=60, color=colour, zorder=3)
+        face = colour if point in front else "white"
+        ax.scatter([point["x"]], [point["y"]], s=60, facecolor=face, edgecolor=colour, zorder=3)
+    steps = [point["x"] for point in front], [point["y"] for point in front]
+    ax.plot(*steps, color=MUTED, linewidth=1.2, drawstyle="steps-post", zorder=2)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
     ax.xaxis.set_major_formatter(FuncFormatter(_shortly))
@@ -174,6 +179,24 @@ def trade_off(points: list[Point], x_label: str, y_label: str, title: str) -> Fi
         _name_points(ax, points)
     label_axes(ax, x_label, y_label, title)
     return figure
+
+
+def pareto_front(points: list[Point]) -> list[Point]:
+    """Return the points that no other beats: none is as cheap and as good, and better in one.
+
+    Returns:
+        By cost, ascending; so by benefit, too.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point["x"], -point["y"])):
+        last = front[-1] if front else None
+        if (
+            last is None
+            or point["y"] > last["y"]
+            or (point["x"], point["y"]) == (last["x"], last["y"])
+        ):
+            front.append(point)
+    return front
 
 
 def main_effects(effects: dict[str, list[Effect]], metric: str) -> Figure:

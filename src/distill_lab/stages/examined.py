@@ -160,7 +160,9 @@ class Robustness:
         kept: where the student's quality over the teacher's lies.
         tests: of student against control, and of student against teacher.
         num_resamples: of the intervals.
-        classes: those that changed most from teacher to student.
+        classes: those that changed most from teacher to student; classes.csv has all.
+        num_lost: classes with fewer right samples than the teacher has, of all.
+        num_won: with more.
         curves: corruption by corruption, of teacher, control and student each.
         num_corrupted: samples of the test split that were corrupted.
         not_corrupted: why there are no curves; "" where there are some.
@@ -172,6 +174,8 @@ class Robustness:
     tests: list[PairedTest]
     num_resamples: int
     classes: list[ClassChange]
+    num_lost: int
+    num_won: int
     curves: list[Curve]
     num_corrupted: int
     not_corrupted: str

@@ -145,7 +145,7 @@ def _layers(context: Context, nets: dict[str, nn.Module], count: int) -> list[La
 
 def _memorised(context: Context, numbers: Tensor, logits: Named) -> list[Memorised]:
     regime, true = context.parts.regime, context.splits.train.targets
-    if not regime.label_noise:
+    if not regime.label_noise or regime.num_labels is not None:  # then they were not all trained on
         return []
     given = with_label_noise(
         true,

@@ -9,6 +9,7 @@ from distill_lab.measure.cost import Cost
 from distill_lab.measure.fidelity import Fidelity
 from distill_lab.measure.intervals import Interval
 from distill_lab.measure.left_out import LeftOut
+from distill_lab.measure.paired import Discordant
 from distill_lab.measure.ranking import Ranking
 from distill_lab.measure.scores import Reliability, Scores
 from distill_lab.stages.cost_handoff import RunningCosts
@@ -17,9 +18,10 @@ from distill_lab.stages.handoffs import Weights
 
 TEACHER, CONTROL, DISTILLED = "teacher", "student without teacher", "student distilled"
 
-PREDICTIONS, TARGET = "predictions.safetensors", "target"
+PREDICTIONS, TARGET, RIGHT = "predictions.safetensors", "target", "right/"
 """Where the run of stage 6 keeps the class that each network names for each sample of the test
-split, (N,) int32 by the network's name, and the key of what is true."""
+split, (N,) int32 by the network's name; the key of what is true; and what is before the name where
+it says whether that is right, (N,) bool: of items, whether the next is among the first ten."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Tested:
         num_labels: of the training samples that the control was trained on; None: of all.
         class_names: K of them; none where there are too many to be shown.
         left_out: names of the classes that the student was not trained on.
+        label_noise: share of the training labels that were made wrong, for students.
+        teacher_label_noise: the same for teachers.
+        shares_teacher: whether student and control began as parts of the teacher.
     """
 
     name: str = ""
@@ -60,6 +65,22 @@ class Tested:
     num_labels: int | None = None
     class_names: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    label_noise: float = 0.0
+    teacher_label_noise: float = 0.0
+    shares_teacher: bool = False
+
+    @property
+    def on_labels(self) -> list[str]:
+        """Return what is to be known of the labels of the training split, one sentence each."""
+        said = []
+        if self.num_labels is not None:
+            said.append(f"Only {self.num_labels:,} training samples have a label.")
+        noise = (("students", self.label_noise), ("teachers", self.teacher_label_noise))
+        return said + [
+            f"Of the training labels, {share:.0%} were made wrong on purpose for {who}."
+            for who, share in noise
+            if share
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,7 @@ class Variant:
         seconds: wall time of its making, with its training if it had one.
         float_latency_ms: of the same network in float by the same runtime, timed in turns with it;
             None where it is not in int8.
+        against_origin: test samples that only it, or only the network it was made of, has right.
     """
 
     of: str
@@ -100,6 +122,7 @@ class Variant:
     difference: float | None
     seconds: float
     float_latency_ms: float | None = None
+    against_origin: Discordant | None = None
 
     @property
     def name(self) -> str:
@@ -274,6 +297,8 @@ class Report:
             "cost/parameters_teacher": teacher.cost.parameters,
             "cost/macs": student.cost.macs,
             "cost/macs_teacher": teacher.cost.macs,
+            "cost/peak_memory_mib": student.cost.peak_memory_mib,
+            "cost/peak_memory_mib_teacher": teacher.cost.peak_memory_mib,
             "cost/latency_ms": student.cost.latency_ms,
             "cost/latency_ms_teacher": teacher.cost.latency_ms,
             "cost/compute_saved": compared.compute_saved,
@@ -380,6 +405,7 @@ def table(report: Report) -> list[dict[str, str | float | int | None]]:
             "parameters": cost.parameters,
             "MACs": cost.macs,
             "KiB on disk": None if one.file_bytes is None else one.file_bytes / 1024,
+            "peak MiB": cost.peak_memory_mib if isinstance(cost, Cost) else None,
             "latency ms": cost.latency_ms,
             **_ranking_columns(one.scores.ranking),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from distill_lab.contracts import Arrays, DataInfo
 from distill_lab.data.word_augment import WordAugmentation
 from distill_lab.measure.calibration import adaptive_ece
-from distill_lab.measure.classes import class_changes
+from distill_lab.measure.classes import class_changes, most_changed
 from distill_lab.measure.corruptions import (
     HIDDEN_SHARE,
     IMAGES,
@@ -22,11 +23,12 @@ from distill_lab.measure.intervals import percentile_interval, resampled_means
 from distill_lab.measure.paired import mcnemar
 from distill_lab.measure.ranking import DEPTH, gains, places
 from distill_lab.measure.selective import selective
+from distill_lab.report import tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.examined import Certainty, Curve, PairedTest, Robustness
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 
-MOST_CHANGED = 10  # classes that are listed
+MOST_CHANGED = 10  # classes that are listed, of the lost and of the won ones
 MOST_BYTES = 2**28  # of inputs that are corrupted at once; fewer large images are
 NETWORKS = (TEACHER, CONTROL, DISTILLED)
 
@@ -50,7 +52,11 @@ def robustness(context: Context, nets: dict[str, nn.Module], test: Named) -> Rob
     means = resampled_means(quality, evaluation.num_resamples, parts.seed)
     teacher, control, student = means.unbind(1)
     right = {name: answered(test[name], arrays) for name in NETWORKS}
-    changes = () if context.info.ranks_items else (right[TEACHER], right[CONTROL], right[DISTILLED])
+    by_class = []
+    if not context.info.ranks_items:
+        three = (right[TEACHER], right[CONTROL], right[DISTILLED])
+        by_class = class_changes(targets, three, list(names))
+        context.run.log_text(tables.csv_text([asdict(one) for one in by_class]), "classes.csv")
     curves, count, why = _corrupted(context, nets)
     return Robustness(
         [
@@ -69,7 +75,9 @@ def robustness(context: Context, nets: dict[str, nn.Module], test: Named) -> Rob
             for other in (CONTROL, TEACHER)
         ],
         evaluation.num_resamples,
-        class_changes(targets, changes, list(names), MOST_CHANGED) if changes else [],
+        most_changed(by_class, MOST_CHANGED),
+        sum(one.change < 0 for one in by_class),
+        sum(one.change > 0 for one in by_class),
         curves,
         count,
         why,

@@ -33,6 +33,7 @@ from distill_lab.stages.report_handoff import (
     CONTROL,
     DISTILLED,
     PREDICTIONS,
+    RIGHT,
     TARGET,
     TEACHER,
     Goal,
@@ -44,7 +45,7 @@ from distill_lab.stages.report_handoff import (
     table,
 )
 from distill_lab.stages.retraining import Lesson, Origin
-from distill_lab.stages.robustness import robustness
+from distill_lab.stages.robustness import answered, robustness
 from distill_lab.stages.rules.evidence import Evidence
 from distill_lab.stages.running_costs import Asked, device_latency, running_costs
 from distill_lab.stages.variants import Maker, beginnings
@@ -173,13 +174,17 @@ def _is_shown(context: Context) -> bool:
 
 
 def _tested(context: Context) -> Tested:
-    regime, names = context.parts.regime, context.info.class_names
+    parts, names = context.parts, context.info.class_names
+    regime, design = parts.regime, parts.design
     return Tested(
         context.info.name,
         {name: len(arrays.targets) for name, arrays in context.splits._asdict().items()},
         regime.num_labels,
         list(names) if _is_shown(context) else [],
         [names[number] for number in regime.leave_out_classes],
+        regime.label_noise,
+        parts.selection.regime.label_noise,
+        design.reuse_classifier or design.copy_layers is not None,
     )
 
 
@@ -193,7 +198,8 @@ def _variants(
         item = by_slot[slot]
         taught = lesson if slot == "student" else None
         origin = Origin(item.name, item.trained, item.net, taught)
-        maker = Maker(context, origin, measured[0].logits)
+        right = answered(item.logits, context.splits.test)
+        maker = Maker(context, origin, measured[0].logits, right)
         for chain in beginnings(context.parts):
             variants.append(maker.obtain(chain))
             made.append(maker.asked(chain, variants[-1]))
@@ -216,5 +222,7 @@ def _log(context: Context, report: Report, measured: list[Measured]) -> None:
     context.run.log_text(tables.markdown(table(report)), "table.md")
     context.run.log_metrics(report.metrics)
     said = {item.name: item.logits.argmax(dim=1).int() for item in measured}
-    kept = {TARGET: context.splits.test.targets.int(), **said}
+    test = context.splits.test
+    right = {f"{RIGHT}{item.name}": answered(item.logits, test) for item in measured}
+    kept = {TARGET: test.targets.int(), **said, **right}
     context.run.log_bytes(save(kept), PREDICTIONS)

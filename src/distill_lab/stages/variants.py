@@ -21,6 +21,7 @@ from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.paired import mcnemar
 from distill_lab.measure.scores import score
 from distill_lab.measure.timing import Latency, latencies_on
 from distill_lab.stages.context import Context
@@ -33,6 +34,7 @@ from distill_lab.stages.handoffs import (
 )
 from distill_lab.stages.report_handoff import Variant
 from distill_lab.stages.retraining import Origin, decisive, retrain
+from distill_lab.stages.robustness import answered
 from distill_lab.stages.running_costs import Asked
 from distill_lab.training.device import numeric
 from distill_lab.training.predict import predict_logits
@@ -56,12 +58,16 @@ class Maker:
         context: of stage 6; each variant is a run below its run.
         origin: the network.
         teacher_logits: (N, K) on the test split.
+        right: (N,) bool, the test samples that the network itself is right on.
     """
 
-    def __init__(self, context: Context, origin: Origin, teacher_logits: Tensor) -> None:
+    def __init__(
+        self, context: Context, origin: Origin, teacher_logits: Tensor, right: Tensor
+    ) -> None:
         self.context = origin.inside(context)
         self.origin = origin
         self.teacher_logits = teacher_logits
+        self.right = right
         self.steps: dict[str, Step] = {
             name: component.make() for name, component in context.parts.compress.items()
         }
@@ -226,6 +232,7 @@ class Maker:
             ),
             difference=difference,
             seconds=seconds,
+            against_origin=mcnemar(answered(on_test, test), self.right),
             float_latency_ms=None if twin is None else latencies[1].p50_ms,
         )
 

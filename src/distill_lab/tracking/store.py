@@ -297,7 +297,7 @@ class Store:
             raise RunError(f"file {path!r} of model {model} is missing: {error}") from error
 
     def folder(self, run_id: str, path: str) -> str:
-        """Return where a folder of artifacts lies: locally, or as a `runs:/` address."""
+        """Return where an artifact, or a folder of them, lies: here, or as a `runs:/` address."""
         where = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
         if where.scheme in ("", "file"):
             return str(Path(unquote(where.path)) / path)
@@ -311,7 +311,7 @@ class Store:
 
     def run_address(self, run_id: str) -> str:
         """Return the address of a run in the MLflow UI."""
-        return run_address(self.experiment_id, run_id)
+        return run_address(self.uri, self.experiment_id, run_id)
 
     def _download(self, run_id: str, path: str) -> str:
         if self._scratch is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
@@ -22,14 +23,26 @@ METRICS = (
 )
 
 
-def link(experiment_id: str, key: str) -> str:
+def server(uri: str) -> str:
+    """Return where the UI of a store is: at the server itself, or at a local one for a database.
+
+    >>> server("sqlite:///mlflow.db"), server("https://me:secret@host:5000/")
+    ('http://127.0.0.1:5000', 'https://host:5000')
+    """
+    where = urlsplit(uri)
+    if where.scheme not in ("http", "https"):
+        return ADDRESS
+    return f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path.rstrip('/')}"
+
+
+def link(uri: str, experiment_id: str, key: str) -> str:
     """Return the address of a stored view."""
-    return f"{ADDRESS}/#/experiments/{experiment_id}/runs?{MODE}&viewStateShareKey={key}"
+    return f"{server(uri)}/#/experiments/{experiment_id}/runs?{MODE}&viewStateShareKey={key}"
 
 
-def run_address(experiment_id: str, run_id: str) -> str:
+def run_address(uri: str, experiment_id: str, run_id: str) -> str:
     """Return the address of a run's page."""
-    return f"{ADDRESS}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{server(uri)}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def store_view(
@@ -75,7 +88,7 @@ def store_view(
     tag, text = f"mlflow.sharedViewState.{key}", json.dumps(state)
     if client.get_experiment(experiment_id).tags.get(tag) != text:
         client.set_experiment_tag(experiment_id, tag, text)
-    return link(experiment_id, key)
+    return link(client.tracking_uri, experiment_id, key)
 
 
 def _width(column: str) -> int:
