@@ -78,7 +78,8 @@ def made(store, home):
             net = context.trained_network(trained)
             origin = Origin(of, trained, net, lesson if of == "student" else None)
             said = context.predict(context.trained_network(teacher), context.splits.test)
-            maker = Maker(context, origin, said)
+            right = context.predict(net, context.splits.test).argmax(1)
+            maker = Maker(context, origin, said, right == context.splits.test.targets)
             found = [maker.obtain(chain) for chain in beginnings(parts)]
         return found, [record.name for record in store.children(run.id)]
 

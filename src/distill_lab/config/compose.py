@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -32,6 +33,8 @@ REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
 NAMING_CODE = ("_target_", "()", "class")
 """Keys of Hydra's section that name what is imported and called."""
 HYDRAS_OWN = ("hydra.", "hydra_plugins.", "logging.", "colorlog.")
+BEHIND_HYDRA = sys.stdlib_module_names - {"logging", "types"}
+"""Modules that are no part of Hydra or of logging, though `logging.os` leads to one."""
 
 
 class OwnFilesOnPath(SearchPathPlugin):
@@ -169,12 +172,18 @@ def _own_config(overrides: Sequence[str]) -> Any:
     return own
 
 
+def _is_hydras(name: str) -> bool:
+    """Tell whether a name is of Hydra or logging, and not of what these import, as `os` is."""
+    inner = name.split(".")[1:]
+    return name.startswith(HYDRAS_OWN) and BEHIND_HYDRA.isdisjoint(inner)
+
+
 def _foreign_code(path: str, node: Any) -> Iterator[str]:
     """Yield what Hydra, or logging for it, would import and call that is neither's."""
     items = node.items() if isinstance(node, dict) else ()
     for key, value in enumerate(node) if isinstance(node, list) else items:
         named = key in NAMING_CODE and isinstance(value, str)
-        if named and not value.startswith(HYDRAS_OWN):
+        if named and not _is_hydras(value):
             yield f"{path}.{key}: must start with {' or '.join(HYDRAS_OWN)}, got {value!r}."
         yield from _foreign_code(f"{path}.{key}", value)
 

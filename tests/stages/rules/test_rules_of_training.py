@@ -33,6 +33,11 @@ def test_what_is_learnt_by_heart_and_does_not_carry_over_asks_for_mixed_images(a
     assert asked(patient, student=0.93, agreement=0.995) == expected
 
 
+def test_who_does_not_follow_its_teacher_yet_is_to_be_taught_patiently(asked):
+    assert asked(patient, agreement=0.89) == ["regime.mixup_alpha=1.0", "regime.epochs=80"]
+    assert asked(patient, *ITEMS, agreement=0.2) is None
+
+
 @pytest.mark.parametrize(
     "facts",
     [

@@ -36,14 +36,19 @@ def patient(evidence: Evidence) -> Proposal | None:
     Source: Beyer et al. 2022, arXiv:2106.05237, "patient and consistent" teaching.
     """
     agreement, epochs = evidence.on_train.agreement, evidence.parts.regime.epochs
-    views = _more_views(evidence.parts)
-    if agreement < LEARNT or evidence.kept >= CARRIES_OVER or not views:
+    views, ranks = _more_views(evidence.parts), evidence.parts.data.info.ranks_items
+    under_fit = agreement < UNDER_FIT and not ranks
+    by_heart = agreement >= LEARNT and evidence.kept < CARRIES_OVER
+    if not views or not (under_fit or by_heart):
         return None
+    todo = "it has to match its teacher on many views, and that takes long."
+    if by_heart:
+        todo = "show it more than these samples, and for longer."
     return Proposal(
         [*views, f"regime.epochs={2 * epochs}"],
         f"the student agrees with its teacher on {agreement:.1%} of what it was taught and keeps "
-        f"{evidence.kept:.1%} of its validation {evidence.student.scores.compared_by.label}: show "
-        "it more than these samples, and for longer.",
+        f"{evidence.kept:.1%} of its validation {evidence.student.scores.compared_by.label}: "
+        f"{todo}",
     )
 
 
