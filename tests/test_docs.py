@@ -48,6 +48,8 @@ def test_every_command_of_the_documentation_is_sound(command):
     elif words[:1] == ["reproduce"]:
         paper, scale, only, overrides = asked(words[1:])
         checked_jobs(paper.name, paper.named(only)[:1], paper.scales[scale], overrides)
+    elif words[:1] in (["report"], ["compare"]):  # of runs that the reader has
+        checked([word for word in words if "=" in word])
     elif not {"ui", "scoreboard", "--help", *HYDRA_FLAGS} & set(words):
         checked(words)
 

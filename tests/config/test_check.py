@@ -100,7 +100,7 @@ WRONG_TARGET = [
     ("loss.kd._target_=distill_lab.losses.base.Loss", "Loss is abstract"),
     ("temperature._target_=distill_lab.temperature.Temperature", "Temperature is abstract"),
     ("temperature._target_=distill_lab.temperature._check", "has no '_check'"),
-    ("data._target_=distill_lab.data.digits.NUM_SAMPLES", "has no 'NUM_SAMPLES'"),
+    ("data._target_=distill_lab.data.digits.NUM_SAMPLES", "NUM_SAMPLES is no dataset"),
 ]
 SETTINGS = [
     ("regime.lr=-1", "regime.lr", "must be > 0, got -1."),
