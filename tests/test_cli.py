@@ -212,6 +212,7 @@ def test_what_comes_next_is_made_of_the_shown_runs_overrides_and_tells_no_secret
         overrides=["seed=1", "tracking.uri=postgresql://ann:pw@host/db"],
         proposals=[Proposal(["seed=2"], "too small")],
         report_path="report.html",
+        handed_over=None,
         model="models:/m/1",
         run_id="abc",
         look="http://here",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -202,8 +203,9 @@ def _on_validation(scores: Scores) -> str:
 
 
 def to_plain(handoff: Any) -> dict[str, Any]:
-    """Return a hand-off as nested plain values, ready for JSON."""
-    return asdict(handoff)
+    """Return a hand-off as nested plain values, as JSON gives them back: tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(handoff)))
+    return plain
 
 
 def from_plain(kind: type[T], values: dict[str, Any]) -> T:
