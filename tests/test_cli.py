@@ -62,7 +62,7 @@ def test_help_names_commands_and_every_option_of_every_group(capsys, word):
 def test_an_unknown_command_is_named_with_the_nearest(capsys, words, near):
     code, out, err = said(capsys, *words)
     assert (code, out) == (2, "")
-    commands = "check, reproduce, scoreboard, ui, help"
+    commands = "check, reproduce, scoreboard, report, compare, ui, help"
     assert f"{words[0]!r} is neither a command ({commands}) nor key=value." in err
     assert near in err
 
