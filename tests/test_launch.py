@@ -169,7 +169,8 @@ def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, override
     assert finished.model == "version of run of logged"
     [(_, store, run_name, tags, parent)] = calls
     assert run_name == name
-    assert tags == {"overrides": " ".join(overrides)}
+    asked = " ".join(overrides)
+    assert tags == {"overrides": asked, "command": f"distill-lab {asked}".strip()}
     assert parent is None
     assert store.where == ("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
 
@@ -179,7 +180,7 @@ def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
     assert finished.model == "logged"
     assert finished.handed_over is None
     [(_, _, _, tags, parent)] = calls
-    assert tags == {"overrides": "seed=1", "job": "4"}
+    assert tags == {"overrides": "seed=1", "command": "distill-lab seed=1", "job": "4"}
     assert parent == "abc"
 
 
@@ -202,7 +203,8 @@ def test_no_secret_is_in_a_name_or_tag(calls):
     secret = "tracking.uri=postgresql://ann:pw@host/db"
     run_job(checked(["seed=1"]), [secret])
     [(_, _, name, tags, _)] = calls
-    assert tags == {"overrides": "tracking.uri=postgresql://***@host/db"}
+    shown = "tracking.uri=postgresql://***@host/db"
+    assert tags == {"overrides": shown, "command": f"distill-lab {shown}"}
     assert name == "uri=postgresql://***@host/db"
 
 
