@@ -32,6 +32,10 @@ class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
 
 
+class Diverged(RunError):
+    """The loss of a training is not finite; gone on with, it would only be so again."""
+
+
 class WeightsDoNotFit(RunError):
     """Weights are those of another network, or of one for other inputs or classes."""
 
