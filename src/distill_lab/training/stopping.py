@@ -51,9 +51,9 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        # Lightning exits by itself at the end of an epoch in which SIGTERM came. Any other error is
-        # what the training failed with.
-        if error is None or isinstance(error, SystemExit):
+        # Whoever asked for an end must not see the program go on with what comes after a training
+        # that was pruned or failed. Ctrl-C has been handled already.
+        if not isinstance(error, KeyboardInterrupt):
             self.hand_on()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
