@@ -6,10 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from distill_lab.config.space import axes, is_about_search
+from distill_lab.errors import RunError
 from distill_lab.launch import checked
-from distill_lab.search.run import database, reached, what_is_asked
+from distill_lab.search import run
+from distill_lab.search.run import database, reached, run_search, what_is_asked
 
 SPACE = "regime.search.space={temperature.value:[2,4]}"
 
@@ -48,6 +51,19 @@ def test_how_long_and_where_a_search_goes_on_makes_no_other_study():
 def test_another_question_makes_another_study(override, differs):
     first, other = asked_by(SPACE), asked_by(SPACE, override)
     assert [key for key in first if first[key] != other[key]] == [differs]
+
+
+class Away:
+    """A store that does not answer."""
+
+    def __getattr__(self, name):
+        raise MlflowException("no answer from the store")
+
+
+def test_a_store_that_does_not_answer_is_an_error_for_the_user(monkeypatch):
+    monkeypatch.setattr(run, "Store", lambda *where: Away())
+    with pytest.raises(RunError, match="no answer from the store"):
+        run_search(checked([SPACE]), [SPACE])
 
 
 def test_a_database_is_a_file_beside_the_store_or_what_was_asked_for(workdir):

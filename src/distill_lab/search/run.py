@@ -17,7 +17,7 @@ from distill_lab.config.compose import SEARCH
 from distill_lab.config.space import Axis, Range, axes, is_about_search
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
-from distill_lab.errors import Pruned, without_secret
+from distill_lab.errors import Pruned, RunError, without_secret
 from distill_lab.fingerprint import fingerprint
 from distill_lab.handover.hand_over import hand_over
 from distill_lab.launch import checked, run_job
@@ -28,6 +28,7 @@ from distill_lab.search.study import QUALITY, Study
 from distill_lab.search.summary import summarise
 from distill_lab.stages.report_handoff import DISTILLED
 from distill_lab.sweep import column
+from distill_lab.tracking.failures import REFUSED, refusals_told
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
@@ -36,6 +37,7 @@ DATABASE = "search.db"
 EPOCHS = "regime.epochs"
 
 
+@refusals_told()
 def run_search(parts: Parts, overrides: Sequence[str]) -> int:
     """Work on the study of a checked search until it is done; sum it up.
 
@@ -48,7 +50,7 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
 
     Raises:
         ConfigError: the database of the study cannot be had, or its study is another one.
-        RunError: the database of the study was lost.
+        RunError: the database of the study was lost, or something could not be written.
     """
     search, tracking = parts.search, parts.tracking
     assert search is not None
@@ -141,7 +143,8 @@ def _parent(
         with run:
             yield run
     finally:
-        with study.lock:
+        # What is away now is told of by whatever else asks for it, and does not hide why this ends.
+        with suppress(RunError, *REFUSED), study.lock:
             others = study.others()
             if others:
                 store.reopen(run.id, others[0])
