@@ -36,6 +36,10 @@ class Diverged(RunError):
     """The loss of a training is not finite; gone on with, it would only be so again."""
 
 
+class Refused(RunError):
+    """A store, a database, a disk or a folder could not be written or read: no run is at fault."""
+
+
 class WeightsDoNotFit(RunError):
     """Weights are those of another network, or of one for other inputs or classes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from distill_lab.errors import RunError
 from distill_lab.launch import checked
 from distill_lab.search import run
 from distill_lab.search.run import database, reached, run_search, what_is_asked
+from distill_lab.tracking.failures import refusals_told
 
 SPACE = "regime.search.space={temperature.value:[2,4]}"
 
@@ -64,6 +66,30 @@ def test_a_store_that_does_not_answer_is_an_error_for_the_user(monkeypatch):
     monkeypatch.setattr(run, "Store", lambda *where: Away())
     with pytest.raises(RunError, match="no answer from the store"):
         run_search(checked([SPACE]), [SPACE])
+
+
+class Told:
+    """Takes the place of a study, or of a run: notes what it is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *given: self.calls.append(name)
+
+
+def test_a_trial_that_a_full_disk_ended_is_put_back_and_no_other_is_begun(monkeypatch):
+    def run_job(*given):
+        with refusals_told():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "run_job", run_job)
+    study, parent = Told(), Told()
+    parent.id = "a"
+    trial = SimpleNamespace(number=0, params={"temperature.value": "2"})
+    with pytest.raises(RunError, match="No space left"):
+        run._do(study, trial, None, parent, ["data=fake"], checked([SPACE]))
+    assert (study.calls, parent.calls) == (["put_back"], [])
 
 
 def test_a_database_is_a_file_beside_the_store_or_what_was_asked_for(workdir):

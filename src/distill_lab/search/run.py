@@ -17,7 +17,7 @@ from distill_lab.config.compose import SEARCH
 from distill_lab.config.space import Axis, Range, axes, is_about_search
 from distill_lab.contracts import Parts
 from distill_lab.environment import environment
-from distill_lab.errors import Pruned, RunError, without_secret
+from distill_lab.errors import Pruned, Refused, without_secret
 from distill_lab.fingerprint import fingerprint
 from distill_lab.handover.hand_over import hand_over
 from distill_lab.launch import checked, run_job
@@ -50,7 +50,7 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
 
     Raises:
         ConfigError: the database of the study cannot be had, or its study is another one.
-        RunError: the database of the study was lost, or something could not be written.
+        Refused: the database of the study was lost, or something could not be written.
     """
     search, tracking = parts.search, parts.tracking
     assert search is not None
@@ -144,7 +144,7 @@ def _parent(
             yield run
     finally:
         # What is away now is told of by whatever else asks for it, and does not hide why this ends.
-        with suppress(RunError, *REFUSED), study.lock:
+        with suppress(Refused, *REFUSED), study.lock:
             others = study.others()
             if others:
                 store.reopen(run.id, others[0])
@@ -169,7 +169,10 @@ def _work(
 def _do(
     study: Study, trial: Trial, store: Store, run: TrackedRun, own: list[str], parts: Parts
 ) -> None:
-    """Do a trial; one that fails or is pruned does not end the search."""
+    """Do a trial; one that fails or is pruned does not end the search.
+
+    What a disk or a store refuses does: it would refuse every other trial too.
+    """
     search = parts.search
     assert search is not None
     given = [f"{key}={value}" for key, value in trial.params.items()]
@@ -187,14 +190,15 @@ def _do(
     except Pruned as pruned:
         print(f"  {pruned}")
         study.prune(trial)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Refused):
         study.put_back(trial)
         raise
     except Exception as error:
         reason = without_secret(" ".join(f"{type(error).__name__}: {error}".split()))
         print(f"  failed: {reason}", file=sys.stderr)
-        study.fail(trial, reason)
+        # First in the store: where that is away, the trial is not failed, and is put back later.
         run.log_text(without_secret(traceback.format_exc()), f"failed/{trial.number}.txt")
+        study.fail(trial, reason)
         if not begun:
             with suppress(type(error)), store.start(name, tags, run.id):
                 raise

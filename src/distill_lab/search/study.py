@@ -138,7 +138,7 @@ class Study:
         """Begin a trial, or return None: as many as were asked for are begun or done.
 
         Raises:
-            RunError: the database is gone.
+            Refused: the database is gone.
         """
         with self.lock, quiet(), database_errors():
             self._put_back_lost()
@@ -218,7 +218,7 @@ class Study:
         """Return the trials that were begun, without those that were put back.
 
         Raises:
-            RunError: the database is gone.
+            Refused: the database is gone.
         """
         with database_errors():
             found = self._study.get_trials(deepcopy=False)
