@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,16 @@ def test_how_long_and_where_a_search_goes_on_makes_no_other_study():
 def test_another_question_makes_another_study(override, differs):
     first, other = asked_by(SPACE), asked_by(SPACE, override)
     assert [key for key in first if first[key] != other[key]] == [differs]
+
+
+def test_other_data_behind_the_same_config_make_another_study():
+    parts = checked([SPACE, "data=fake"])
+    space = axes(parts.search.space, parts.config)
+    splits = parts.data.load()
+    train = splits.train._replace(targets=splits.train.targets.flip(0))
+    other = SimpleNamespace(info=parts.data.info, load=lambda: splits._replace(train=train))
+    first, again = (what_is_asked(one, space) for one in (parts, replace(parts, data=other)))
+    assert [key for key in first if first[key] != again[key]] == ["data"]
 
 
 class Away:

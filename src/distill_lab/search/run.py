@@ -13,15 +13,18 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from distill_lab.config.compose import SEARCH
+from distill_lab.config.compose import SEARCH, compose
+from distill_lab.config.groups import is_group
 from distill_lab.config.space import Axis, Range, axes, is_about_search
 from distill_lab.contracts import Parts
+from distill_lab.data.checksum import checksum
 from distill_lab.environment import environment
 from distill_lab.errors import Pruned, Refused, without_secret
-from distill_lab.fingerprint import fingerprint
+from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.handover.hand_over import hand_over
 from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name
+from distill_lab.plan import STAGES
 from distill_lab.refine import merged
 from distill_lab.report.tables import format_value
 from distill_lab.search.study import QUALITY, Study
@@ -35,6 +38,8 @@ from distill_lab.workflow import Done
 
 DATABASE = "search.db"
 EPOCHS = "regime.epochs"
+UNREAD = ("run", "code", "data")
+"""Hashes among what makes a study this one."""
 
 
 @refusals_told()
@@ -95,18 +100,34 @@ def _hand_over(
 def what_is_asked(parts: Parts, space: list[Axis]) -> dict[str, Any]:
     """Return what makes a study this one: the run around which it searches, and how it does.
 
-    How long it goes on, and where, is not in it.
+    The code and the data are part of it, as they are of each stage: trials of other code or other
+    data are no answers to this question. How long it goes on, and where, is not in it.
+
+    Raises:
+        DataError: the data cannot be had.
     """
     search = parts.search
     assert search is not None
     around = {key: value for key, value in parts.config.items() if key not in ("tracking", "name")}
     return {
         "run": fingerprint(around),
+        "code": None if parts.reuse == "any_code" else source_hash(_modules(parts, space)),
+        "data": checksum(parts.data.load()),
         "space": [repr(axis) for axis in space],
         "sampler": search.sampler,
         "objectives": list(search.objectives),
         "pruner": [search.pruner, search.prune_from_epoch, search.prune_from_trial],
     }
+
+
+def _modules(parts: Parts, space: list[Axis]) -> Iterator[str]:
+    """Yield the modules that a trial may run: stages, parts, and parts that the space offers."""
+    yield from (f"distill_lab.stages.{stage.module}" for stage in STAGES)
+    yield from targets(parts.config)
+    for axis in space:
+        if is_group(axis.key.partition("@")[0]):
+            for option in axis.probes:
+                yield from targets(compose([f"{axis.key}={option}"]))
 
 
 def database(storage: str | None, folder: Path) -> str:
@@ -137,7 +158,7 @@ def _parent(
         else:
             run = store.start(title, {**tags, "kind": "search"})
             study.parent = run.id
-            shown = {key: value for key, value in asked.items() if key != "run"}
+            shown = {key: value for key, value in asked.items() if key not in UNREAD}
             run.log_params({SEARCH: shown})
     try:
         with run:
