@@ -166,14 +166,24 @@ def _require_any(parts: Parts, splits: Splits) -> None:
 
 
 def _require_samples(parts: Parts, splits: Splits) -> None:
+    targets = splits.train.targets
     for path, regime in (("selection.regime", parts.selection.regime), ("regime", parts.regime)):
         for key in ("num_samples", "num_labels"):
             wanted = getattr(regime, key)
             try:
-                subset(splits.train.targets, regime.leave_out_classes, wanted, seed=0)
+                subset(targets, regime.leave_out_classes, wanted, seed=0)
             except ValueError as error:
                 told = str(error).removeprefix("num_samples")
                 raise ConfigError([f"{path}.{key}{told}"]) from error
+    left_out = parts.selection.regime.leave_out_classes
+    left = targets[subset(targets, left_out, None, seed=0)].unique()
+    if len(left) == 1:  # a student of one class learns from the teacher; a teacher has nothing to
+        raise ConfigError(
+            [
+                f"selection.regime.leave_out_classes: {left_out} leaves teachers one class alone, "
+                f"number {int(left)}; there must be another one to tell it from."
+            ]
+        )
 
 
 def _require_past(parts: Parts, splits: Splits) -> None:

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ class Checkpoint:
     Attributes:
         path: of the file; its name says which training it is of.
         every_seconds: between two saves, > 0.
+        found: called by `read` when there is something to go on with.
     """
 
     path: Path
     every_seconds: float
+    found: Callable[[], None] = lambda: None
 
     def read(self) -> dict[str, Any] | None:
         """Return what was written last; None where there is nothing, or it was altered."""
@@ -53,6 +56,7 @@ class Checkpoint:
         except pickle.UnpicklingError:
             self._warn("asks for code, which no checkpoint of ours does; the training begins anew")
             return None
+        self.found()
         return saved
 
     def write(self, values: dict[str, Any]) -> None:
