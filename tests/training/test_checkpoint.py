@@ -17,3 +17,14 @@ def test_a_training_is_said_to_go_on_only_where_its_checkpoint_is_whole(tmp_path
     checkpoint.path.write_bytes(whole)
     assert checkpoint.read() == {"steps": 3}
     assert told == ["goes on"]
+
+
+def test_a_folder_goes_with_its_last_checkpoint(tmp_path):
+    one, other = (Checkpoint(tmp_path / "stage" / name, 60.0) for name in ("a.ckpt", "b.ckpt"))
+    for checkpoint in (one, other):
+        checkpoint.write({})
+    one.remove()
+    assert other.path.exists()
+    other.remove()
+    other.remove()
+    assert list(tmp_path.iterdir()) == []

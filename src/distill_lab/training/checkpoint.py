@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,10 @@ class Checkpoint:
             self._remove(unfinished)
 
     def remove(self) -> None:
-        """Delete the file, if there is one."""
+        """Delete the file, if there is one, and its folder, if it was the last in it."""
         self._remove(self.path)
+        with suppress(OSError):  # there are others in it
+            self.path.parent.rmdir()
 
     def _remove(self, path: Path) -> None:
         try:
