@@ -170,7 +170,6 @@ def _report(words: list[str]) -> int:
     if len(runs) != 1:
         raise ConfigError([f"report: give the id of one run, got {len(runs)}."])
     from distill_lab.run_report import report_of
-
     from distill_lab.tracking.failures import refusals_told
 
     with refusals_told():

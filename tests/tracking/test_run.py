@@ -71,8 +71,8 @@ def test_a_run_whose_last_metrics_cannot_be_written_does_not_stay_running(store)
 
 def test_what_ended_a_run_is_told_even_where_its_last_metrics_cannot_be_written(store):
     run = store.start("stopped", {})
+    run.log_metrics({"a name with = in it": 1.0})
     with pytest.raises(KeyboardInterrupt), run:
-        run.log_metrics({"a name with = in it": 1.0})
         raise KeyboardInterrupt
     assert record(store, run).info.status == "KILLED"
 

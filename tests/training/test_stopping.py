@@ -46,9 +46,12 @@ def _exits_with_143() -> Iterator[None]:
 @pytest.mark.usefixtures("_exits_with_143")
 @pytest.mark.parametrize("error", [Pruned(1, 3), RunError("no"), ValueError("no")])
 def test_a_signal_that_came_before_the_training_failed_or_was_pruned_is_handled(error):
-    with pytest.raises(SystemExit) as caught, Stopping():
+    def stopped_in_vain():
         signal.raise_signal(signal.SIGTERM)
         raise error
+
+    with pytest.raises(SystemExit) as caught, Stopping():
+        stopped_in_vain()
     assert caught.value.code == 143
     assert caught.value.__context__ is error
 
