@@ -10,6 +10,7 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from distill_lab import cli, launch
 from distill_lab.cli import main
@@ -138,6 +139,21 @@ def test_what_goes_wrong_while_running_becomes_an_exit_code(capsys, monkeypatch,
     got, _, err = said(capsys, "seed=1")
     assert got == code
     assert text in err
+
+
+class Away:
+    """A store that does not answer."""
+
+    def __getattr__(self, name):
+        raise MlflowException("no answer from the store")
+
+
+@pytest.mark.parametrize("words", [["report", "a"], ["compare", "a", "b"]])
+def test_a_store_that_does_not_answer_is_told_without_a_traceback(capsys, monkeypatch, words):
+    monkeypatch.setattr(cli, "_store", lambda given: (given, Away()))
+    code, _, err = said(capsys, *words)
+    assert code == 1
+    assert err.startswith("\nFailed: no answer from the store.")
 
 
 def test_sigterm_becomes_an_exit_code_and_the_handler_goes(capsys, monkeypatch):

@@ -11,11 +11,13 @@ import torch
 from distill_lab import fingerprint
 from distill_lab.config import groups
 from distill_lab.config.signature import parsed, signature_of
+from distill_lab.config.space import axes
 from distill_lab.data.checksum import checksum
 from distill_lab.errors import ConfigError, DataError
 from distill_lab.fingerprint import source_hash
 from distill_lab.launch import _check_choice, checked, run_job
 from distill_lab.own_code import make_importable, module_file
+from distill_lab.search.run import what_is_asked
 
 QUICK = [
     "data=fake",
@@ -315,3 +317,23 @@ def test_a_module_is_found_by_its_path_and_not_imported(own):
     assert module_file("own_parts") == own / "own_parts" / "__init__.py"
     assert module_file("own parts") is None
     assert module_file("") is None
+
+
+@pytest.mark.parametrize(
+    ("space", "around"),
+    [
+        ("regime.search.space={temperature.value:[2,4]}", ["loss=[ce,distance]"]),
+        ("regime.search.space={loss:[[ce],[ce,distance]]}", []),
+    ],
+)
+def test_a_search_with_other_code_of_yours_is_another_study(own, space, around):
+    def asked(reuse):
+        parts = checked(["data=fake", *around, space, f"reuse={reuse}"])
+        return what_is_asked(parts, axes(parts.search.space, parts.config))
+
+    before = [asked(reuse) for reuse in ("same_code", "any_code")]
+    (own / "own_losses.py").write_text(LOSS.replace(".mean()", ".sum()"))
+    forget()
+    after = [asked(reuse) for reuse in ("same_code", "any_code")]
+    assert [key for key in before[0] if before[0][key] != after[0][key]] == ["code"]
+    assert before[1] == after[1]

@@ -16,7 +16,9 @@ import pytest
 from distill_lab import sweep
 from distill_lab.cli import main
 from distill_lab.launch import checked
-from distill_lab.sweep import swept_keys
+from distill_lab.stages.handoffs import to_plain
+from distill_lab.stages.lineage import LINEAGE, Lineage, Round
+from distill_lab.sweep import made_from, swept_keys
 from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -328,3 +330,17 @@ def test_sigterm_ends_the_runs_of_all_workers_and_the_workers(workdir):
     names = [record.info.run_name for record in records]
     assert {"sweep: seed, 3 jobs", "seed=0", "seed=1"} <= set(names)
     assert "seed=2" not in names
+
+
+def test_of_a_refined_job_the_best_rounds_overrides_are_handed_over_with_its_student():
+    asked, better = ["seed=1"], ["seed=1", "temperature.value=8"]
+    rounds = [Round(0, "as asked", None, "", asked, "", 0.0, "first")]
+    rounds += [Round(1, "warmer", 0, "a rule", better, "higher quality", 1.0, "second")]
+    kept = {("first", LINEAGE): to_plain(Lineage("accuracy", rounds))}
+    tags = {"first": {"job": "0"}, "second": {"round": "1", "mlflow.parentRunId": "first"}}
+    store = SimpleNamespace(
+        get=lambda run_id: SimpleNamespace(tags=tags[run_id]),
+        read_json=lambda run_id, path: kept[run_id, path],
+    )
+    assert made_from(store, "second", asked) == better
+    assert made_from(store, "first", asked) == asked

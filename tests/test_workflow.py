@@ -593,3 +593,12 @@ def test_what_another_process_is_at_comes_after_what_need_not_wait_for_it(
 def test_what_users_had_must_be_pairs_of_a_row_and_an_item(had):
     assert workflow._are_pairs(torch.tensor([[0, 1], [1, 2]]), (2, 3))
     assert not workflow._are_pairs(torch.tensor(had), (2, 3))
+
+
+def test_teachers_are_not_trained_on_one_class_alone():
+    three = ["data=fake", "data.num_classes=3"]
+    parts = checked([*three, "regime.leave_out_classes=[0,1]"])
+    workflow._require_samples(parts, parts.data.load())
+    parts = checked([*three, "selection.regime.leave_out_classes=[0,2]"])
+    with pytest.raises(ConfigError, match=r"\[0, 2\] leaves teachers one class alone, number 1"):
+        workflow._require_samples(parts, parts.data.load())

@@ -170,9 +170,11 @@ def _report(words: list[str]) -> int:
     if len(runs) != 1:
         raise ConfigError([f"report: give the id of one run, got {len(runs)}."])
     from distill_lab.run_report import report_of
+    from distill_lab.tracking.failures import refusals_told
 
-    run_id = store.resolve(runs[0]).id
-    print(f"Report  {report_of(store, run_id)}\n{LOOK}\n        {store.run_address(run_id)}")
+    with refusals_told():
+        run_id = store.resolve(runs[0]).id
+        print(f"Report  {report_of(store, run_id)}\n{LOOK}\n        {store.run_address(run_id)}")
     return 0
 
 
@@ -181,8 +183,10 @@ def _compare(words: list[str]) -> int:
     if not runs:
         raise ConfigError(["compare: give the ids of two or more runs, or of a sweep."])
     from distill_lab.comparison import compare_runs
+    from distill_lab.tracking.failures import refusals_told
 
-    table, path, address = compare_runs(store, runs)
+    with refusals_told():
+        table, path, address = compare_runs(store, runs)
     print(f"{table}\n\nReport  {path}\n{LOOK}\n        {address}")
     return 0
 

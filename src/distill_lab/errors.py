@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+"""In what torch says on a GPU and on a CPU; it has a class of its own for the first alone."""
+ASKED_FOR = re.compile(r"[\d.]+ (?:bytes|[KMG]iB)")
 
 
 class DistillLabError(Exception):
@@ -32,6 +37,14 @@ class RunError(DistillLabError):
     """A run went wrong while working: it diverged, or an artifact is missing or altered."""
 
 
+class Diverged(RunError):
+    """The loss of a training is not finite; gone on with, it would only be so again."""
+
+
+class Refused(RunError):
+    """A store, a database, a disk or a folder could not be written or read: no run is at fault."""
+
+
 class WeightsDoNotFit(RunError):
     """Weights are those of another network, or of one for other inputs or classes."""
 
@@ -47,6 +60,41 @@ class Pruned(DistillLabError):
     def __init__(self, epoch: int, num_epochs: int) -> None:
         self.after = f"epoch {epoch} of {num_epochs}"
         super().__init__(f"pruned after {self.after}")
+
+
+@contextmanager
+def told_of(where: str) -> Iterator[None]:
+    """Say of what does not fit, and of memory that is not there, where that was.
+
+    Args:
+        where: named before the reason.
+
+    Raises:
+        RunError: in place of a ValueError, or of an error that says that there is no memory left.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise RunError(f"{where}: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        hint = out_of_memory(error)
+        if hint is None:
+            raise
+        raise RunError(f"{where}: {hint}") from error
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return what to do where an error says that there is no memory left; None: it does not."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(text):
+        return None
+    asked = ASKED_FOR.search(text)
+    wanted = f" ({asked[0]} more were asked for)" if asked else ""
+    return (
+        f"there is no memory left{wanted}. Lower regime.batch_size or selection.regime.batch_size; "
+        "with as much more of accumulate_batches each step stays as it is. Or run fewer jobs at "
+        "once, or take a smaller network."
+    )
 
 
 def without_secret(text: str) -> str:

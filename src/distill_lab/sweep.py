@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.compose import compose, jobs, jobs_at_once
 from distill_lab.config.groups import is_group
@@ -18,6 +18,9 @@ from distill_lab.errors import ConfigError, DistillLabError, without_secret
 from distill_lab.launch import ALONE, checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name, split_override
 from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
+
+if TYPE_CHECKING:
+    from distill_lab.tracking.store import Store
 
 JOBS = "jobs.json"
 THREADS = "hardware.threads"
@@ -90,12 +93,31 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         print(summary.text)
         if summary.best is not None:
             number, best_run = summary.best
-            handed_over = hand_over(store, parts[number], best_run, asked[number])
+            job = made_from(store, best_run, asked[number])
+            handed_over = hand_over(store, checked(job), best_run, job)
             if handed_over is not None:
                 run.set_tags({"model": handed_over.model, "handover": handed_over.address})
                 print(f"\n{handed_over.lines}")
     print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
     return 1 if summary.num_failed else 0
+
+
+def made_from(store: Store, run_id: str, job: list[str]) -> list[str]:
+    """Return the overrides of the best run of a job: where it was refined, those of its best round.
+
+    Args:
+        store: where the run is.
+        run_id: of the job, or of a round below it.
+        job: overrides of the job.
+    """
+    from distill_lab.stages.handoffs import from_plain
+    from distill_lab.stages.lineage import LINEAGE, Lineage
+
+    tags = store.get(run_id).tags
+    if "round" not in tags:
+        return job
+    lineage = from_plain(Lineage, store.read_json(tags["mlflow.parentRunId"], LINEAGE))
+    return next(one.overrides for one in lineage.rounds if one.run_id == run_id)
 
 
 def sweep_job(cfg: Any) -> None:

@@ -16,7 +16,7 @@ from distill_lab.contracts import Arrays, Component, Parts, Splits
 from distill_lab.data.checksum import checksum
 from distill_lab.data.subset import subset
 from distill_lab.environment import environment
-from distill_lab.errors import ConfigError, DataError, RunError
+from distill_lab.errors import ConfigError, DataError, RunError, told_of
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash
 from distill_lab.handover.hand_over import HandedOver
 from distill_lab.own_code import module_file
@@ -35,7 +35,6 @@ from distill_lab.stages.lineage import Standing, standing, standing_of_teacher
 from distill_lab.stages.report_handoff import Proposal, Report, table
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
-from distill_lab.training.memory import out_of_memory
 
 if TYPE_CHECKING:
     from distill_lab.training.callbacks import Watch
@@ -166,14 +165,24 @@ def _require_any(parts: Parts, splits: Splits) -> None:
 
 
 def _require_samples(parts: Parts, splits: Splits) -> None:
+    targets = splits.train.targets
     for path, regime in (("selection.regime", parts.selection.regime), ("regime", parts.regime)):
         for key in ("num_samples", "num_labels"):
             wanted = getattr(regime, key)
             try:
-                subset(splits.train.targets, regime.leave_out_classes, wanted, seed=0)
+                subset(targets, regime.leave_out_classes, wanted, seed=0)
             except ValueError as error:
                 told = str(error).removeprefix("num_samples")
                 raise ConfigError([f"{path}.{key}{told}"]) from error
+    left_out = parts.selection.regime.leave_out_classes
+    left = targets[subset(targets, left_out, None, seed=0)].unique()
+    if len(left) == 1:  # a student of one class learns from the teacher; a teacher has nothing to
+        raise ConfigError(
+            [
+                f"selection.regime.leave_out_classes: {left_out} leaves teachers one class alone, "
+                f"number {int(left)}; there must be another one to tell it from."
+            ]
+        )
 
 
 def _require_past(parts: Parts, splits: Splits) -> None:
@@ -319,15 +328,8 @@ class _Flow:
             _log_data(child, self.parts, self.digest)
             watch = self.watch if stage.name == WATCHED else None
             context = Context(self.parts, self.splits, self.digest, child, self.store, watch)
-            try:
+            with told_of(f"stage {stage.name}"):
                 handoff = module.run(context, *(self.handoffs[name] for name in stage.after))
-            except ValueError as error:
-                raise RunError(f"stage {stage.name}: {error}") from error
-            except (RuntimeError, MemoryError) as error:
-                hint = out_of_memory(error)
-                if hint is None:
-                    raise
-                raise RunError(f"stage {stage.name}: {hint}") from error
             child.log_json(to_plain(handoff), HANDOFF)
             child.set_tags({"mlflow.note.content": handoff.headline})
         self.handoffs[stage.name], self.origin[stage.name] = handoff, child.id
@@ -342,10 +344,8 @@ class _Flow:
         tags = {**self.tags, "kind": "fill"}
         with self.store.start("2 fill", tags, self.run_id) as child:
             context = Context(self.parts, self.splits, self.digest, child, self.store)
-            try:
+            with told_of("2 fill"):
                 fill_caches(context, self.handoffs["1 teacher"], self.handoffs["4 loss"])
-            except ValueError as error:
-                raise RunError(f"2 fill: {error}") from error
 
     def _upstream(self, stage: Stage) -> str:
         """Return one hash of what the stage is handed: equal configs may have other weights."""

@@ -88,6 +88,7 @@ def test_the_points_of_a_range_are_whole_numbers_or_steps():
         ),
         ("tracking.uri", ["a", "b"], "says where or whether a run is done"),
         ("regime.search.num_trials", [1, 2], "says where or whether a run is done"),
+        ("evaluation.refine.rounds", [0, 2], "says where or whether a run is done"),
         ("+regime.lr", [1, 2], "leave the + out"),
         ("architecture", ["a", "b"], "choose it as architecture@teacher or architecture@student."),
         ("data", {"low": 1, "high": 2}, "is a group of options; list those to try: data:["),
@@ -186,3 +187,12 @@ def test_a_written_value_is_read_back_as_it_was(value):
     assert not parsed.is_sweep_override()
     read = parsed.value()
     assert str(read) == str(value) if isinstance(value, str) else read == value
+
+
+@pytest.mark.parametrize(
+    "space", [{"chain.generations": [1, 2]}, {"chain.assistants": [[], ["mlp_30"]]}]
+)
+def test_a_search_over_chains_has_no_pruner(space):
+    assert problems_with(space) == []
+    (found,) = problems_with(space, pruner="median")
+    assert found.startswith("regime.search.pruner: must be off where there is a chain of passes")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from distill_lab.config.space import axes, is_about_search
+from distill_lab.errors import RunError
 from distill_lab.launch import checked
-from distill_lab.search.run import database, reached, what_is_asked
+from distill_lab.search import run
+from distill_lab.search.run import database, reached, run_search, what_is_asked
+from distill_lab.tracking.failures import refusals_told
 
 SPACE = "regime.search.space={temperature.value:[2,4]}"
 
@@ -48,6 +54,53 @@ def test_how_long_and_where_a_search_goes_on_makes_no_other_study():
 def test_another_question_makes_another_study(override, differs):
     first, other = asked_by(SPACE), asked_by(SPACE, override)
     assert [key for key in first if first[key] != other[key]] == [differs]
+
+
+def test_other_data_behind_the_same_config_make_another_study():
+    parts = checked([SPACE, "data=fake"])
+    space = axes(parts.search.space, parts.config)
+    splits = parts.data.load()
+    train = splits.train._replace(targets=splits.train.targets.flip(0))
+    other = SimpleNamespace(info=parts.data.info, load=lambda: splits._replace(train=train))
+    first, again = (what_is_asked(one, space) for one in (parts, replace(parts, data=other)))
+    assert [key for key in first if first[key] != again[key]] == ["data"]
+
+
+class Away:
+    """A store that does not answer."""
+
+    def __getattr__(self, name):
+        raise MlflowException("no answer from the store")
+
+
+def test_a_store_that_does_not_answer_is_an_error_for_the_user(monkeypatch):
+    monkeypatch.setattr(run, "Store", lambda *where: Away())
+    with pytest.raises(RunError, match="no answer from the store"):
+        run_search(checked([SPACE]), [SPACE])
+
+
+class Told:
+    """Takes the place of a study, or of a run: notes what it is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *given: self.calls.append(name)
+
+
+def test_a_trial_that_a_full_disk_ended_is_put_back_and_no_other_is_begun(monkeypatch):
+    def run_job(*given):
+        with refusals_told():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "run_job", run_job)
+    study, parent = Told(), Told()
+    parent.id = "a"
+    trial = SimpleNamespace(number=0, params={"temperature.value": "2"})
+    with pytest.raises(RunError, match="No space left"):
+        run._do(study, trial, None, parent, ["data=fake"], checked([SPACE]))
+    assert (study.calls, parent.calls) == (["put_back"], [])
 
 
 def test_a_database_is_a_file_beside_the_store_or_what_was_asked_for(workdir):

@@ -242,12 +242,29 @@ def test_a_database_that_cannot_be_had_is_named_without_its_password(study, url,
     assert "secret" not in str(error.value)
 
 
-def test_a_database_that_goes_away_is_an_error_for_the_user(study, tmp_path):
+def set_parent(study):
+    study.parent = "a run"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda made: made.ask(),
+        lambda made: made.parent,
+        set_parent,
+        lambda made: made.others(),
+        lambda made: made.trials(),
+        lambda made: made.best(),
+        lambda made: made.importances(),
+    ],
+    ids=["ask", "parent", "set parent", "others", "trials", "best", "importances"],
+)
+def test_a_database_that_goes_away_is_an_error_for_the_user(study, tmp_path, use):
     made = study()
     made._storage.engine.dispose()
     (tmp_path / "search.db").unlink()
     with pytest.raises(RunError, match="the study cannot be reached"):
-        made.ask()
+        use(made)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,14 @@ def test_a_run_whose_last_metrics_cannot_be_written_does_not_stay_running(store)
     assert "MlflowException" in found.data.tags["error"]
 
 
+def test_what_ended_a_run_is_told_even_where_its_last_metrics_cannot_be_written(store):
+    run = store.start("stopped", {})
+    run.log_metrics({"a name with = in it": 1.0})
+    with pytest.raises(KeyboardInterrupt), run:
+        raise KeyboardInterrupt
+    assert record(store, run).info.status == "KILLED"
+
+
 def test_metrics_are_buffered_and_all_arrive_in_order(store):
     with store.start("many", {}) as run:
         for step in range(1200):

@@ -144,3 +144,16 @@ def test_a_training_that_is_done_is_not_pruned():
     told, go = watching([False, False, True])
     go()
     assert len(told) == 3
+
+
+def test_a_training_that_goes_on_tells_of_the_epochs_before_and_its_newest_answer_counts():
+    told = []
+
+    def watch(epoch, value):
+        told.append((epoch, value))
+        return epoch == 1
+
+    trainee = SimpleNamespace(curve=[{"val/accuracy": value} for value in (0.5, 0.8, 0.9)])
+    trainer = SimpleNamespace(current_epoch=2, max_epochs=4, should_stop=False)
+    Prune(watch, ACCURACY).on_validation_end(trainer, trainee)
+    assert told == [(1, 0.5), (2, 0.8), (3, 0.9)]

@@ -7,14 +7,16 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch import nn
 
 from distill_lab.contracts import Arrays, DataInfo, LossValue, Splits
 from distill_lab.data.histories import Histories
-from distill_lab.errors import Pruned, RunError
+from distill_lab.errors import Diverged, Pruned, RunError
 from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.settings import Hardware
-from distill_lab.training.fit import data_module, fit
+from distill_lab.training.checkpoint import Checkpoint
+from distill_lab.training.fit import _trainer, data_module, fit
 from distill_lab.training.supervised import Supervised
 
 EVERY_SOURCE_OF_CHANCE = {
@@ -167,9 +169,47 @@ def test_errors_of_the_loss_surface_as_they_are(train, net_of, regime):
         train(Stopped(ValueError("taps do not fit"), net_of(), regime(), 3, 0))
 
 
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (RunError("the database of the study is away"), True),
+        (Diverged("the loss is not finite"), False),
+        (Pruned(1, 2), False),
+    ],
+)
+def test_a_training_is_thrown_away_only_where_it_diverged_or_was_pruned(
+    net_of, regime, info, splits, hardware, tmp_path, error, left
+):
+    checkpoint = Checkpoint(tmp_path / "a.ckpt", 1e-9)
+    trainee = Stopped(error, net_of(), regime(), 3, 0)
+    with pytest.raises(type(error)):
+        fit(
+            trainee,
+            info,
+            splits,
+            trainee.regime,
+            hardware,
+            0,
+            "a test",
+            lambda row, epoch: None,
+            checkpoint,
+        )
+    assert checkpoint.path.exists() == left
+
+
 def test_nothing_is_written_to_the_working_directory(train, net_of, regime, workdir):
     train(Supervised(net_of(), regime(), 3, seed=0))
     assert list(workdir.iterdir()) == []
+
+
+def test_in_a_job_of_slurm_lightning_does_not_save_requeue_and_restore_by_itself(
+    hardware, monkeypatch
+):
+    job = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0"}
+    for name, value in (job | {"NODEID": "0", "NODELIST": "here"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    environment = _trainer(1, hardware, [])._accelerator_connector.cluster_environment
+    assert not isinstance(environment, SLURMEnvironment)
 
 
 @pytest.fixture

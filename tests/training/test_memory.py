@@ -53,35 +53,3 @@ def test_without_glibc_nothing_is_called(monkeypatch):
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", refuse)
     memory.keep_freed_memory()
-
-
-def asked_of_torch() -> BaseException:
-    import torch
-
-    try:
-        torch.empty(2**60)
-    except RuntimeError as error:
-        return error
-    raise AssertionError("there is so much memory")
-
-
-ON_A_GPU = RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ...")
-
-
-@pytest.mark.parametrize(
-    ("error", "wanted"),
-    [
-        (asked_of_torch(), f"({2**62} bytes more were asked for)"),
-        (ON_A_GPU, "(2.50 GiB more were asked for)"),
-        (MemoryError(), "there is no memory left. Lower"),
-    ],
-    ids=["cpu", "gpu", "python"],
-)
-def test_an_error_of_no_memory_says_what_to_lower(error, wanted):
-    hint = memory.out_of_memory(error)
-    assert wanted in hint
-    assert "Lower regime.batch_size" in hint
-
-
-def test_any_other_error_is_none_of_memory():
-    assert memory.out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

@@ -173,7 +173,9 @@ def _problems_of_search(config: dict[str, Any]) -> Iterator[str]:
             f"evaluation.refine.rounds: must be 0 where there is a search, got {rounds}. "
             "Refine the best trial by itself."
         )
-    if search["pruner"] != "off" and settings_of(config["chain"]).num_passes > 1:
+    has_passes = settings_of(config["chain"]).num_passes > 1
+    has_passes |= any(str(key).partition(".")[0] == "chain" for key in search["space"])
+    if search["pruner"] != "off" and has_passes:
         yield (
             f"{SEARCH}.pruner: must be off where there is a chain of passes, got "
             f"{search['pruner']!r}: epochs of different passes cannot be compared."

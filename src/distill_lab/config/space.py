@@ -14,8 +14,17 @@ from distill_lab.config.signature import conforms, signature_of
 from distill_lab.errors import nearest
 from distill_lab.naming import split_override
 
-NOT_SEARCHED = ("hydra", "tracking", "name", "reuse", "experiments", SEARCH, "search")
-"""Beginnings of keys that say where and whether a run is done, not what it is."""
+NOT_SEARCHED = (
+    "hydra",
+    "tracking",
+    "name",
+    "reuse",
+    "experiments",
+    "evaluation.refine",
+    SEARCH,
+    "search",
+)
+"""Beginnings of keys that say where, whether and how often a run is done, not what it is."""
 OF_A_RANGE = ("low", "high", "log", "step")
 MOST_POINTS = 10_000  # of a grid
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill_lab.contracts import Arrays, DataInfo, Parts, Splits
 from distill_lab.data.subset import subset
-from distill_lab.errors import RunError
+from distill_lab.errors import RunError, told_of
 from distill_lab.handover.examples import EXAMPLES
 from distill_lab.handover.files import ONNX, Copies, copies_of, own_inputs
 from distill_lab.handover.load import CONFIG, WEIGHTS, described
@@ -142,10 +142,8 @@ def _make(
     kept, where = student.weights, (student.weights.run_id, student.weights.path)
     net = store.load_weights(student.architecture.make_network(info), *where, kept.sha256)
     pt2 = store.fetch_model(report.model, SERVED)
-    try:
+    with told_of(f"hand-over of run {origin}"):
         made = copies_of(Deployed(net, info).eval(), pt2, splits.train, splits.test, all_info)
-    except ValueError as error:
-        raise RunError(f"hand-over of run {origin}: {error}") from error
     facts = _facts(store, parts, splits, stages, student, report, made, overrides)
     files = {WEIGHTS: store.verify(*where, kept.sha256).read_bytes(), **made.files}
     texts = {name: text for name, text in EXAMPLES.items() if name != _left_out(made)}

@@ -37,6 +37,7 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
 
     Raises:
         ConfigError: a run is asked for wrongly; nothing was started.
+        RunError: something could not be written or read.
     """
     scale = paper.scales[scale_name]
     rows = [row.at(scale) for row in paper.named(only)]
@@ -44,6 +45,7 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
     words = [paper.name, "--scale", scale_name, *(["--only", only] if only != "*" else [])]
     command = without_secret(shlex.join(["distill-lab", "reproduce", *words, *overrides]))
 
+    from distill_lab.tracking.failures import refusals_told
     from distill_lab.tracking.store import Store
 
     tracking = next(iter(jobs.values())).tracking
@@ -52,7 +54,7 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
     if path.is_file():
         read(path)  # what cannot be read is told of before hours of work
     tags = {"kind": "paper", "paper": paper.name, "scale": scale_name, **environment()}
-    with store.start(f"{paper.name}, {scale_name}", tags) as run:
+    with refusals_told(), store.start(f"{paper.name}, {scale_name}", tags) as run:
         for number, (job, parts) in enumerate(jobs.items()):
             title = short_name(job)
             print(f"\n{number + 1} of {len(jobs)}: {title}")

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from distill_lab.errors import RunError, without_secret
+from distill_lab.errors import Refused, without_secret
 from distill_lab.tracking.orphans import has_ended
 
 HEARTBEAT_SECONDS = 60
@@ -77,12 +77,12 @@ def database_errors() -> Iterator[None]:
     """Say of an error of the database whose it is.
 
     Raises:
-        RunError: in place of it.
+        Refused: in place of it.
     """
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise RunError(
+        raise Refused(
             f"regime.search.storage: the study cannot be reached: {reason(error)}"
         ) from error
 

@@ -13,29 +13,36 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from distill_lab.config.compose import SEARCH
+from distill_lab.config.compose import SEARCH, compose
+from distill_lab.config.groups import is_group
 from distill_lab.config.space import Axis, Range, axes, is_about_search
 from distill_lab.contracts import Parts
+from distill_lab.data.checksum import checksum
 from distill_lab.environment import environment
-from distill_lab.errors import Pruned, without_secret
-from distill_lab.fingerprint import fingerprint
+from distill_lab.errors import Pruned, Refused, without_secret
+from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.handover.hand_over import hand_over
 from distill_lab.launch import checked, run_job
 from distill_lab.naming import LOOK, short_key, short_name
+from distill_lab.plan import STAGES
 from distill_lab.refine import merged
 from distill_lab.report.tables import format_value
 from distill_lab.search.study import QUALITY, Study
 from distill_lab.search.summary import summarise
 from distill_lab.stages.report_handoff import DISTILLED
 from distill_lab.sweep import column
+from distill_lab.tracking.failures import REFUSED, refusals_told
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 
 DATABASE = "search.db"
 EPOCHS = "regime.epochs"
+UNREAD = ("run", "code", "data")
+"""Hashes among what makes a study this one."""
 
 
+@refusals_told()
 def run_search(parts: Parts, overrides: Sequence[str]) -> int:
     """Work on the study of a checked search until it is done; sum it up.
 
@@ -48,7 +55,7 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
 
     Raises:
         ConfigError: the database of the study cannot be had, or its study is another one.
-        RunError: the database of the study was lost.
+        Refused: the database of the study was lost, or something could not be written.
     """
     search, tracking = parts.search, parts.tracking
     assert search is not None
@@ -93,18 +100,34 @@ def _hand_over(
 def what_is_asked(parts: Parts, space: list[Axis]) -> dict[str, Any]:
     """Return what makes a study this one: the run around which it searches, and how it does.
 
-    How long it goes on, and where, is not in it.
+    The code and the data are part of it, as they are of each stage: trials of other code or other
+    data are no answers to this question. How long it goes on, and where, is not in it.
+
+    Raises:
+        DataError: the data cannot be had.
     """
     search = parts.search
     assert search is not None
     around = {key: value for key, value in parts.config.items() if key not in ("tracking", "name")}
     return {
         "run": fingerprint(around),
+        "code": None if parts.reuse == "any_code" else source_hash(_modules(parts, space)),
+        "data": checksum(parts.data.load()),
         "space": [repr(axis) for axis in space],
         "sampler": search.sampler,
         "objectives": list(search.objectives),
         "pruner": [search.pruner, search.prune_from_epoch, search.prune_from_trial],
     }
+
+
+def _modules(parts: Parts, space: list[Axis]) -> Iterator[str]:
+    """Yield the modules that a trial may run: stages, parts, and parts that the space offers."""
+    yield from (f"distill_lab.stages.{stage.module}" for stage in STAGES)
+    yield from targets(parts.config)
+    for axis in space:
+        if is_group(axis.key.partition("@")[0]):
+            for option in axis.probes:
+                yield from targets(compose([f"{axis.key}={option}"]))
 
 
 def database(storage: str | None, folder: Path) -> str:
@@ -135,13 +158,14 @@ def _parent(
         else:
             run = store.start(title, {**tags, "kind": "search"})
             study.parent = run.id
-            shown = {key: value for key, value in asked.items() if key != "run"}
+            shown = {key: value for key, value in asked.items() if key not in UNREAD}
             run.log_params({SEARCH: shown})
     try:
         with run:
             yield run
     finally:
-        with study.lock:
+        # What is away now is told of by whatever else asks for it, and does not hide why this ends.
+        with suppress(Refused, *REFUSED), study.lock:
             others = study.others()
             if others:
                 store.reopen(run.id, others[0])
@@ -166,7 +190,10 @@ def _work(
 def _do(
     study: Study, trial: Trial, store: Store, run: TrackedRun, own: list[str], parts: Parts
 ) -> None:
-    """Do a trial; one that fails or is pruned does not end the search."""
+    """Do a trial; one that fails or is pruned does not end the search.
+
+    What a disk or a store refuses does: it would refuse every other trial too.
+    """
     search = parts.search
     assert search is not None
     given = [f"{key}={value}" for key, value in trial.params.items()]
@@ -184,14 +211,15 @@ def _do(
     except Pruned as pruned:
         print(f"  {pruned}")
         study.prune(trial)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Refused):
         study.put_back(trial)
         raise
     except Exception as error:
         reason = without_secret(" ".join(f"{type(error).__name__}: {error}".split()))
         print(f"  failed: {reason}", file=sys.stderr)
-        study.fail(trial, reason)
+        # First in the store: where that is away, the trial is not failed, and is put back later.
         run.log_text(without_secret(traceback.format_exc()), f"failed/{trial.number}.txt")
+        study.fail(trial, reason)
         if not begun:
             with suppress(type(error)), store.start(name, tags, run.id):
                 raise

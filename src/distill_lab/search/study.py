@@ -125,18 +125,20 @@ class Study:
     @property
     def parent(self) -> str | None:
         """The MLflow run that the trials are below; None: there is none yet."""
-        found = self._study.user_attrs.get(PARENT)
+        with database_errors():
+            found = self._study.user_attrs.get(PARENT)
         return None if found is None else str(found)
 
     @parent.setter
     def parent(self, run_id: str) -> None:
-        self._study.set_user_attr(PARENT, run_id)
+        with database_errors():
+            self._study.set_user_attr(PARENT, run_id)
 
     def ask(self) -> Trial | None:
         """Begin a trial, or return None: as many as were asked for are begun or done.
 
         Raises:
-            RunError: the database is gone.
+            Refused: the database is gone.
         """
         with self.lock, quiet(), database_errors():
             self._put_back_lost()
@@ -161,8 +163,9 @@ class Study:
     @contextmanager
     def heartbeat(self, trial: Trial) -> Iterator[None]:
         """Say every minute that the trial is being worked on."""
-        study_id = self._storage.get_study_id_from_name(self.name)
-        own_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        with database_errors():
+            study_id = self._storage.get_study_id_from_name(self.name)
+            own_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
         over = Event()
 
         def beat() -> None:
@@ -215,7 +218,7 @@ class Study:
         """Return the trials that were begun, without those that were put back.
 
         Raises:
-            RunError: the database is gone.
+            Refused: the database is gone.
         """
         with database_errors():
             found = self._study.get_trials(deepcopy=False)
@@ -225,13 +228,15 @@ class Study:
         """Return the numbers of the best trials: one, or those that no other beats in all aims."""
         if not any(trial.state == "COMPLETE" for trial in self.trials()):
             return []
-        if len(self.search.objectives) > 1:
-            return [trial.number for trial in self._study.best_trials]
-        return [self._study.best_trial.number]
+        with database_errors():
+            if len(self.search.objectives) > 1:
+                return [trial.number for trial in self._study.best_trials]
+            return [self._study.best_trial.number]
 
     def others(self) -> list[str]:
         """Return the processes that are at a trial of the study, this one left out."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        with database_errors():
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         found = [str(trial.user_attrs.get(PROCESS, "")) for trial in running]
         return [one for one in found if one not in ("", this_process()) and not has_ended(one)]
 
@@ -242,7 +247,8 @@ class Study:
         objective that is the same in all of them, or known of fewer than four, is left out.
         """
         shares: dict[str, dict[str, float]] = {}
-        done = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        with database_errors():
+            done = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for number, name in enumerate(self.search.objectives):
 
             def target(trial: FrozenTrial, number: int = number) -> float:

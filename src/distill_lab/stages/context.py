@@ -128,11 +128,12 @@ class Context:
         if minutes is None or reuse == "off" or self.run.unfinished is None:
             return None
         name = fingerprint(asdict(regime), seed, names, torch.get_num_threads())
-        checkpoint = Checkpoint(self.run.unfinished / f"{name[:24]}.ckpt", 60 * minutes)
-        if checkpoint.path.exists():
+
+        def found() -> None:
             self.run.set_tags({"resumed": names[0]})
             print(f"  {names[0]}: goes on where it was stopped")
-        return checkpoint
+
+        return Checkpoint(self.run.unfinished / f"{name[:24]}.ckpt", 60 * minutes, found)
 
     def predict(self, net: nn.Module, arrays: Arrays) -> Tensor:
         """Return the logits (N, K) of a network over a split, computed on the run's device."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from distill_lab.errors import RunError, without_secret
+from distill_lab.errors import Refused, without_secret
 
 REFUSED = (OSError, MlflowException, SQLAlchemyError)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,13 +24,13 @@ def refusals_told() -> Iterator[None]:
     """Turn what was refused into an error that says what to do.
 
     Raises:
-        RunError: something could not be written or read.
+        Refused: something could not be written or read.
     """
     try:
         yield
     except REFUSED as error:
         what = without_secret(" ".join(str(error).split()))
-        raise RunError(f"{what}. {_advice(error, what)}") from error
+        raise Refused(f"{what}. {_advice(error, what)}") from error
 
 
 def _advice(error: BaseException, what: str) -> str:

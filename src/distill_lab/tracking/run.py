@@ -71,8 +71,10 @@ class TrackedRun:
             self.flush()
         except Exception as lost:
             self._end(error or lost)
-            raise
-        self._end(error)
+            if error is None:
+                raise
+        else:
+            self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
         if error is None:

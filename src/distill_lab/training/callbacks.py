@@ -94,6 +94,9 @@ class SendCurve(pl.Callback):
 class Prune(pl.Callback):
     """Ends a training that falls behind; what is left after the last epoch is a training done.
 
+    Of a training that goes on from a checkpoint the watch is first told of the epochs before: it
+    may not know them. Its answer to the newest one counts.
+
     Raises:
         Pruned: the watch said so.
     """
@@ -101,12 +104,16 @@ class Prune(pl.Callback):
     def __init__(self, watch: Watch, quality: Quality) -> None:
         self.watch = watch
         self.quality = quality
+        self._told = 0
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Tell of the epoch, and stop if that is the answer."""
-        newest = cast(Trainee, module).curve[-1][f"val/{self.quality.key}"]
+        curve, is_behind = cast(Trainee, module).curve, False
+        for row in curve[self._told :]:
+            self._told += 1
+            is_behind = self.watch(self._told, row[f"val/{self.quality.key}"])
         epoch, num_epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
-        if self.watch(epoch, newest) and epoch < num_epochs and not trainer.should_stop:
+        if is_behind and epoch < num_epochs and not trainer.should_stop:
             raise Pruned(epoch, num_epochs)
 
 

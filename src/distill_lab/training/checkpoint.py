@@ -7,6 +7,8 @@ import io
 import logging
 import os
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ class Checkpoint:
     Attributes:
         path: of the file; its name says which training it is of.
         every_seconds: between two saves, > 0.
+        found: called by `read` when there is something to go on with.
     """
 
     path: Path
     every_seconds: float
+    found: Callable[[], None] = lambda: None
 
     def read(self) -> dict[str, Any] | None:
         """Return what was written last; None where there is nothing, or it was altered."""
@@ -53,6 +57,7 @@ class Checkpoint:
         except pickle.UnpicklingError:
             self._warn("asks for code, which no checkpoint of ours does; the training begins anew")
             return None
+        self.found()
         return saved
 
     def write(self, values: dict[str, Any]) -> None:
@@ -74,8 +79,10 @@ class Checkpoint:
             self._remove(unfinished)
 
     def remove(self) -> None:
-        """Delete the file, if there is one."""
+        """Delete the file, if there is one, and its folder, if it was the last in it."""
         self._remove(self.path)
+        with suppress(OSError):  # there are others in it
+            self.path.parent.rmdir()
 
     def _remove(self, path: Path) -> None:
         try:

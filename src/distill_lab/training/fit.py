@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
@@ -19,7 +20,7 @@ from distill_lab.data.label_noise import with_label_noise
 from distill_lab.data.module import DataModule
 from distill_lab.data.subset import subset
 from distill_lab.data.word_augment import WordAugmentation
-from distill_lab.errors import Pruned, RunError
+from distill_lab.errors import Diverged, Pruned, RunError
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, Prune, SendCurve, Watch
 from distill_lab.training.checkpoint import Checkpoint
@@ -81,7 +82,8 @@ def fit(
 
     Raises:
         Pruned: the watch ended it.
-        RunError: the loss is not finite, or the hardware cannot do what it is asked for.
+        Diverged: the loss is not finite.
+        RunError: the hardware cannot do what it is asked for.
         KeyboardInterrupt: the user stopped it.
     """
     _require_gpu_for_fp16(hardware)
@@ -107,9 +109,9 @@ def fit(
         try:
             with compiled(networks, trainer.strategy.root_device):
                 _train(trainer, trainee, data)
-        except (RunError, Pruned):
+        except (Diverged, Pruned):
             if checkpoint is not None:
-                checkpoint.remove()  # a training that diverged, or was pruned, is not gone on with
+                checkpoint.remove()  # neither is gone on with; after any other error it may be
             raise
     _lay_out(trainee, torch.contiguous_format)
     net = trainee.net.cpu()
@@ -206,6 +208,10 @@ def _trainer(epochs: int, hardware: Hardware, callbacks: list[pl.Callback]) -> p
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return pl.Trainer(
+        # In a job of SLURM Lightning would look for its own environment: take SIGUSR1, write
+        # hpc_ckpt_N.ckpt into the working directory, requeue, and load that file in every later
+        # fit. A training goes on by its checkpoint and in no other way.
+        plugins=[LightningEnvironment()],
         max_epochs=epochs,
         accelerator=hardware.accelerator,
         devices=hardware.devices,

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import re
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT_BYTES = 32 * 2**20  # the most that glibc documents
 MOST_KEPT_BYTES = 2**30
-OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-"""In what torch says on a GPU and on a CPU; it has a class of its own for the first alone."""
-ASKED_FOR = re.compile(r"[\d.]+ (?:bytes|[KMG]iB)")
 
 
 def keep_freed_memory() -> None:
@@ -28,17 +24,3 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
     libc.mallopt(M_TRIM_THRESHOLD, MOST_KEPT_BYTES)
-
-
-def out_of_memory(error: BaseException) -> str | None:
-    """Return what to do where an error says that there is no memory left; None: it does not."""
-    text = str(error)
-    if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(text):
-        return None
-    asked = ASKED_FOR.search(text)
-    wanted = f" ({asked[0]} more were asked for)" if asked else ""
-    return (
-        f"there is no memory left{wanted}. Lower regime.batch_size or selection.regime.batch_size; "
-        "with as much more of accumulate_batches each step stays as it is. Or run fewer jobs at "
-        "once, or take a smaller network."
-    )

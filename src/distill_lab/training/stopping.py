@@ -34,6 +34,14 @@ class Stopping:
             came, self._came = self._came, None
             self._before[came[0]](*came)
 
+    def take_back(self) -> None:
+        """Note signals again, where someone has put a handler around the one that does.
+
+        Lightning's ends the training after the next batch, whether that ended in a step or not.
+        """
+        for number in self._before:
+            signal.signal(number, self._note)
+
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
@@ -51,9 +59,9 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        # Lightning exits by itself at the end of an epoch in which SIGTERM came. Any other error is
-        # what the training failed with.
-        if error is None or isinstance(error, SystemExit):
+        # Whoever asked for an end must not see the program go on with what comes after a training
+        # that was pruned or failed. Ctrl-C has been handled already.
+        if not isinstance(error, KeyboardInterrupt):
             self.hand_on()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

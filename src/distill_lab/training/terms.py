@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_lab.contracts import LossValue
-from distill_lab.errors import RunError
+from distill_lab.errors import Diverged
 
 
 class EpochTerms:
@@ -31,7 +31,7 @@ class EpochTerms:
         """Take the next batch of the epoch.
 
         Raises:
-            RunError: a value is not finite, now or in a batch that was not looked at before.
+            Diverged: a value is not finite, now or in a batch that was not looked at before.
         """
         names = [*value.terms, "total"]
         if names != self._names:  # a term has stopped
@@ -46,7 +46,7 @@ class EpochTerms:
         """Return the mean of each term and of the total over its batches, and start anew.
 
         Raises:
-            RunError: a value is not finite.
+            Diverged: a value is not finite.
         """
         self._check()
         columns: dict[str, list[float]] = {}
@@ -61,7 +61,7 @@ class EpochTerms:
         """Return the epoch's number and what its batches gave.
 
         Raises:
-            RunError: a value is not finite.
+            Diverged: a value is not finite.
         """
         self._check()
         return {"epoch": self._epoch, "batches": self._checked}
@@ -75,7 +75,7 @@ class EpochTerms:
             return
         for values in torch.stack(self._unchecked).tolist():
             if not all(map(isfinite, values)):
-                raise RunError(self._not_finite(values))
+                raise Diverged(self._not_finite(values))
             self._checked.append(dict(zip(self._names, values, strict=True)))
         self._unchecked = []
 
