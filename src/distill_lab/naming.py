@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from distill_lab.errors import without_secret
 
-GENERIC = ("value", "weight", "rounds", "latency_repeats", "num_samples")
+GENERIC = ("value", "weight", "rounds", "max_minutes", "latency_repeats", "num_samples")
 """Last keys that say nothing without the one before them."""
 SLOTS = ("teacher", "student", "selection", "cache", "compress", "variants")
 """Sections that have keys of the same names as others."""
