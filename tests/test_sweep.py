@@ -163,8 +163,7 @@ def test_the_best_setting_is_held_against_the_others_seed_by_seed():
         open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
     )
     asked = [[f"regime.lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in (0.1, 0.2)]
-    unnamed = dict.fromkeys(range(4))
-    summarise(store, sink, asked, list("abcd"), ["regime.lr", "seed"], {}, unnamed)
+    summarise(store, sink, asked, list("abcd"), ["regime.lr", "seed"], {})
     (row,) = csv.DictReader(kept["paired_seeds.csv"].splitlines())
     assert (row["lr"], row["seeds"]) == ("0.1", "2")
     assert float(row["best minus this"]) == pytest.approx((0.03 + 0.05) / 2)
