@@ -150,7 +150,11 @@ def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
 def test_the_best_setting_is_held_against_the_others_seed_by_seed():
     def job(number, accuracy):
         metrics = {"val/accuracy": accuracy, "val/nll": 1.0, "test/accuracy": accuracy}
-        metrics |= {"test/gain_over_control": accuracy - 0.5, "test/agreement": 0.9, "test/ece": 0.1}
+        metrics |= {
+            "test/gain_over_control": accuracy - 0.5,
+            "test/agreement": 0.9,
+            "test/ece": 0.1,
+        }
         return RunSummary(f"run{number}", "", "FINISHED", {"job": str(number)}, metrics)
 
     kept = {}
