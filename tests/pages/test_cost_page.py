@@ -48,13 +48,15 @@ def test_the_table_of_power_and_price_is_that_worked_by_hand(whole):
     [section] = cost(whole)
     teacher, control, student = section.tables[2]
     # Two threads: 0.0002 $ a second. 1,000 seconds a million of the teacher's, 100 of the others'.
-    assert list(teacher.values()) == [TEACHER, 1000, 3.6] + [
+    # 3.6 J a thousand times a second, and 0.36 J ten thousand times, are 3.6 kW.
+    assert list(teacher.values()) == [TEACHER, 1000, 3600, 3.6] + [
         pytest.approx(value) for value in (0.2, 0.4, 73)
     ] + [None]
-    assert list(student.values())[1:] == pytest.approx([10_000, 0.36, 0.02, 0.04, 7.3, 65.7])
+    assert list(student.values())[1:] == pytest.approx([10_000, 3600, 0.36, 0.02, 0.04, 7.3, 65.7])
     assert list(teacher) == [
         "at batch 8",
         "samples per second",
+        "W, estimated",
         "J each, estimated",
         "$ per million",
         "kg CO2 per million",
@@ -68,6 +70,7 @@ def test_times_and_speeds_stand_with_their_spread(whole):
     time, speed, *_ = cost(whole)[0].tables
     assert time[0] == {
         "batch 1": TEACHER,
+        "on": "CPU",
         "p50 ms": 2.0,
         "p90 ms": 4.0,
         "p99 ms": 5.0,
@@ -115,7 +118,7 @@ def test_what_could_not_be_exported_is_a_dash_with_its_reason(whole):
     for table in section.tables[:3]:
         name, *cells = table[-1].values()
         assert name == "teacher, ONNX Runtime"
-        assert set(cells) <= {None}
+        assert set(cells) <= {None, "CPU"}
 
 
 def test_at_one_batch_size_there_is_no_curve_over_it():
@@ -130,7 +133,7 @@ def test_at_one_batch_size_there_is_no_curve_over_it():
 
 def test_a_network_on_a_gpu_is_said_to_be(whole):
     [section] = cost(report([network(name, on_gpu=True) for name in SAVED]))
-    assert section.text[0].startswith("Measured on the GPU, after a warm-up, with 2 threads")
+    assert section.text[0].startswith("Measured on the GPU, exports and int8 on the CPU, after a")
 
 
 def test_a_report_that_did_not_look_has_no_section(whole):
