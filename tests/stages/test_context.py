@@ -15,7 +15,8 @@ from distill_lab.training.supervised import Supervised
 
 @pytest.fixture
 def context(info, splits, hardware):
-    parts = SimpleNamespace(seed=0, data=SimpleNamespace(info=info), hardware=hardware)
+    data = SimpleNamespace(info=info)
+    parts = SimpleNamespace(seed=0, data=data, hardware=hardware, reuse="off")
     logged = []
     run = SimpleNamespace(logged=logged, log_metrics=lambda row, epoch: logged.append((epoch, row)))
     return Context(parts, splits, "checksum", run, store=None)

@@ -41,6 +41,9 @@ def context(info, splits):
         keys = {
             "num_bins": 15,
             "num_train_samples": 8,
+            "num_resamples": 10,
+            "corruptions": [],
+            "num_corrupted_samples": 8,
             "latency_repeats": 3,
             "batch_sizes": [1, 4],
             "throughput_seconds": 0.01,

@@ -67,6 +67,7 @@ def design(info, splits, hardware, regime):
             design=Design(**DESIGN | changes),
             selection=SimpleNamespace(regime=regime()),
             hardware=hardware,
+            reuse="off",
         )
         context = Context(parts, splits, "checksum", mute, store=None)
         return run(context, TeacherChoice([best], 1), KNOWLEDGE)
