@@ -165,6 +165,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched, paren
     assert store.get(parent.info.run_id).status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_trial_whose_config_is_wrong_is_a_failed_run(workdir):
     """A grid asks for all pairs; alone each value is sound, a pair is not."""
     code, _ = said(
@@ -184,6 +185,7 @@ def test_a_trial_whose_config_is_wrong_is_a_failed_run(workdir):
     assert (record.status, record.tags["job"]) == ("FAILED", wrong[0]["trial"])
 
 
+@pytest.mark.slow
 def test_several_objectives_leave_a_front_and_register_nothing(workdir):
     code, text = said(
         "search@regime.search=multi_objective",
@@ -203,6 +205,7 @@ def test_several_objectives_leave_a_front_and_register_nothing(workdir):
     assert "Complete trials, * beaten by no other" in text
 
 
+@pytest.mark.slow
 def test_time_that_is_up_ends_a_search_that_can_be_gone_on_with(workdir):
     space = "regime.search.space={temperature.value:[2,4]}"
     words = [space, "regime.search.num_trials=2", "regime.search.max_minutes=1e-9"]

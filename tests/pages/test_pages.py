@@ -65,6 +65,8 @@ ROBUST = Robustness(
     ],
     1000,
     [ClassChange("cat", 40, 38, 30, 31, 8, 1), ClassChange("dog", 40, 30, 30, 33, 0, 3)],
+    1,
+    1,
     [Curve(name, "blur", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]) for name in NETWORKS],
     100,
     "",
@@ -177,7 +179,7 @@ def test_classes_are_listed_with_their_counts_and_their_own_test():
     lost, won = found.tables[0]
     assert (lost["class"], lost["change"], won["change"]) == ("cat", "-7", "+3")
     assert lost["p"] == pytest.approx(2 * (1 + 9) / 2**9)
-    assert "1 lost, 1 won" in words([found])
+    assert "1 lost right test samples and 1 won some" in words([found])
 
 
 def test_where_no_class_changed_none_are_listed():

@@ -293,5 +293,6 @@ def test_every_row_of_every_paper_is_sound_at_every_scale():
             assert reproduce.checked_jobs(name, rows, scale, [])
 
 
+@pytest.mark.slow
 def test_check_tries_rows_of_every_paper():
     assert reproduce.check_papers() == sum(len(read_paper(name).rows) for name in papers())

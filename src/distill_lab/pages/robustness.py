@@ -86,8 +86,8 @@ def _of_classes(found: Robustness) -> list[Section]:
     if not found.classes:
         return []
     text = (
-        f"From teacher to student {found.num_lost} classes have fewer right test samples, "
-        f"{found.num_won} have more; those that changed most stand here. p is of "
+        f"From teacher to student, {found.num_lost} lost right test samples and {found.num_won} "
+        "won some; those that changed most stand here. p is of "
         "McNemar's test on the class alone; of "
         "twenty classes that are as good as before, up to one is expected to show p < 0.05."
     )
