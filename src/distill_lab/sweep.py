@@ -142,7 +142,7 @@ def _do_job(tracking: Any) -> None:
     try:
         with under_name(name):
             run_job(checked([*overrides, *own]), overrides, name)
-    except Exception as error:
+    except Exception as error:  # whatever one job fails on, the others go on
         if not isinstance(error, DistillLabError):
             traceback.print_exc()
         print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)

@@ -214,7 +214,7 @@ def _do(
     except (KeyboardInterrupt, SystemExit, Refused):
         study.put_back(trial)
         raise
-    except Exception as error:
+    except Exception as error:  # values that somebody's code fails on are one failed trial
         reason = without_secret(" ".join(f"{type(error).__name__}: {error}".split()))
         print(f"  failed: {reason}", file=sys.stderr)
         # First in the store: where that is away, the trial is not failed, and is put back later.

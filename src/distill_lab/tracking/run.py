@@ -69,7 +69,7 @@ class TrackedRun:
     ) -> None:
         try:
             self.flush()
-        except Exception as lost:
+        except Exception as lost:  # of a store or a driver; raised, unless it came second
             self._end(error or lost)
             if error is None:
                 raise
