@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from distill_lab import picture
 from distill_lab.contracts import DataInfo, DistillBatch, Output, Splits
 from distill_lab.data.fake import Fake
 from distill_lab.models.cnn import CNN
@@ -83,6 +86,19 @@ def _ctrl_c_is_heard() -> Iterator[None]:
 def _fixed_seed_and_one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def no_drawing() -> Iterator[None]:
+    """Figures are made but not drawn, which is half of the time of a short run.
+
+    For modules that do not look at them; `test_run_report.py` draws those of whole runs.
+    """
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picture, "_draw", lambda _: pixel.getvalue())
+        yield
 
 
 @pytest.fixture(scope="session")

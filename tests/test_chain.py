@@ -11,21 +11,16 @@ from distill_lab.launch import checked, run_job
 from distill_lab.plan import STAGES
 from distill_lab.stages.handoffs import TeacherChoice, TrainedStudent, from_plain
 from distill_lab.stages.report_handoff import TEACHER
-from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, store_of
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 QUICK = [
-    "data=fake",
+    *SHORT,
     "regime.epochs=1",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
     "evaluation.register_as=null",
     "architecture@student=mlp_30",
     "teacher.channels=[4, 8]",
-    "hardware.threads=1",
 ]
 CHAIN = ["chain.assistants=[mlp_300]", "chain.generations=2"]
 
@@ -33,10 +28,6 @@ CHAIN = ["chain.assistants=[mlp_300]", "chain.generations=2"]
 def go(*overrides):
     given = [*QUICK, *overrides]
     return run_job(checked(given), given)
-
-
-def store_of():
-    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
 
 
 def handoff(store, workflow_run, name, kind):

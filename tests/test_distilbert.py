@@ -16,6 +16,8 @@ from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 from distill_lab.training.connect import connected_objective
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 SMALL = [
     "experiments=distilbert/recipe",
     "architecture@teacher=bert_tiny",

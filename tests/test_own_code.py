@@ -19,6 +19,8 @@ from distill_lab.launch import _check_choice, checked, run_job
 from distill_lab.own_code import make_importable, module_file
 from distill_lab.search.run import what_is_asked
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 QUICK = [
     "data=fake",
     "regime.epochs=1",

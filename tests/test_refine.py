@@ -26,20 +26,16 @@ from distill_lab.stages.lineage import Lineage, Standing
 from distill_lab.stages.report_handoff import Proposal
 from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
+from tests.whole_runs import SHORT, SMALL_NETWORKS
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 QUICK = [
-    "data=fake",
+    *SHORT,
+    *SMALL_NETWORKS,
     "regime.epochs=1",
     "selection.regime.epochs=3",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
     "evaluation.register_as=null",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "hardware.threads=1",
 ]
 
 

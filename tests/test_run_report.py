@@ -10,26 +10,9 @@ import pytest
 from distill_lab.cli import main
 from distill_lab.launch import checked, run_job
 from distill_lab.stages.report_handoff import DISTILLED
-from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, SMALL_NETWORKS, store_of
 
-QUICK = [
-    "data=fake",
-    "regime.epochs=1",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.register_as=null",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "evaluation.energy_seconds=0",
-    "hardware.threads=1",
-]
-
-
-def store_of():
-    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+QUICK = [*SHORT, *SMALL_NETWORKS, "regime.epochs=1", "evaluation.register_as=null"]
 
 
 @pytest.fixture(scope="module")

@@ -15,24 +15,11 @@ import pytest
 from distill_lab.cli import main
 from distill_lab.errors import ConfigError
 from distill_lab.launch import check_jobs, checked, run_job
-from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, SMALL_NETWORKS, store_of
 
-QUICK = [
-    "data=fake",
-    "regime.epochs=3",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "hardware.threads=1",
-]
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
-
-def store_of(folder="."):
-    return Store(f"sqlite:///{folder}/mlflow.db", "distill-lab", "mlartifacts")
+QUICK = [*SHORT, *SMALL_NETWORKS, "regime.epochs=3"]
 
 
 def runs(store, text):

@@ -21,21 +21,11 @@ from distill_lab.stages.lineage import LINEAGE, Lineage, Round
 from distill_lab.sweep import made_from, swept_keys
 from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
+from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-QUICK = [
-    "data=fake",
-    "regime.epochs=2",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
-    "evaluation.register_as=null",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "hardware.threads=1",
-]
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
+QUICK = [*SHORT, *SMALL_NETWORKS, "evaluation.register_as=null"]
 
 
 SINK = ("log_text", "log_figure", "log_metrics", "set_tags")

@@ -10,6 +10,8 @@ from distill_lab.errors import ConfigError
 from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 LAYER = "encoder.encoder.layer"
 TEACHER = ["num_layers=4", "width=32", "num_heads=4", "feed_forward=32"]
 STUDENT = ["num_layers=2", "width=16", "num_heads=2", "feed_forward=16"]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 from safetensors.torch import load_file
 
 from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 SMALL = [
-    "data=fake",
+    *SHORT,
     "architecture@teacher=timm",
     "teacher.name=test_resnet",
     "architecture@student=deit_tiny",
     "student.dim=16",
     "student.depth=2",
     "loss=[ce,deit_hard,fitnet]",
-    "regime.epochs=2",
-    "selection.regime.epochs=2",
     "knowledge.student_epochs=1",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
-    "hardware.threads=1",
 ]
 
 

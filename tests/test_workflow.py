@@ -24,22 +24,18 @@ from distill_lab.stages.context import Context
 from distill_lab.stages.handoffs import from_plain, to_plain
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Report
 from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, store_of
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 NAMES = [stage.name for stage in STAGES]
 WIDTHS = "student.widths={grid: [[8], [16], [900]]}"
 CNN_STUDENT = ("architecture@student=cnn_small", "student.channels={grid: [[4, 4]]}")
 QUICK = [
-    "data=fake",
-    "regime.epochs=2",
-    "selection.regime.epochs=2",
+    *SHORT,
     "knowledge.student_epochs=1",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
     WIDTHS,
     "teacher.channels={grid: [[4, 8], [8, 16]]}",
-    "hardware.threads=1",
     "evaluation.register_as=null",
 ]
 MEASURED = (
@@ -58,10 +54,6 @@ def go(*overrides):
     ]
     parts = checked(given)
     return run_job(parts, given)
-
-
-def store_of():
-    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
 
 
 def stages_of(store, run_id):

@@ -20,20 +20,11 @@ from distill_lab.handover.hand_over import by_class, hand_over
 from distill_lab.handover.load import load_student
 from distill_lab.launch import checked, run_job
 from distill_lab.stages.report_handoff import DISTILLED
-from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, SMALL_NETWORKS, store_of
 
-QUICK = [
-    "data=fake",
-    "regime.epochs=2",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "hardware.threads=1",
-]
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
+QUICK = [*SHORT, *SMALL_NETWORKS]
 FILES = {
     "config.json",
     "example.json",
@@ -56,10 +47,6 @@ WITHOUT = {
 def go(*overrides):
     given = [*QUICK, *overrides]
     return run_job(checked(given), given)
-
-
-def store_of():
-    return Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ import torch
 from distill_lab.launch import checked, run_job
 from distill_lab.stages.report_handoff import DISTILLED
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 QUICK = [
     "regime.epochs=2",
     "selection.regime.epochs=2",

@@ -23,20 +23,11 @@ from distill_lab.papers.grid import each_line_and_column
 from distill_lab.papers.paper import Scale, papers, read_paper
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Report, Row
 from distill_lab.tracking.store import Store
+from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-QUICK = [
-    "data=fake",
-    "regime.epochs=2",
-    "selection.regime.epochs=2",
-    "knowledge.student_epochs=0",
-    "knowledge.num_samples=64",
-    "design.latency_repeats=3",
-    "evaluation.latency_repeats=3",
-    "evaluation.energy_seconds=0",
-    "student.widths=[16]",
-    "teacher.channels=[4, 8]",
-    "hardware.threads=1",
-]
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
+QUICK = [*SHORT, *SMALL_NETWORKS]
 ROW = {
     "what": "something",
     "mark": "V",
