@@ -45,7 +45,7 @@ class Request:
 
 def read(overrides: Sequence[str]) -> Request:
     """Read override strings and judge each by itself."""
-    parser = OverridesParser.create()
+    parser, known = OverridesParser.create(), groups()
     problems: list[str] = []
     composable, sweeps = [], []
     for text in overrides:
@@ -54,7 +54,7 @@ def read(overrides: Sequence[str]) -> Request:
         except HydraException as error:
             problems.append(_unreadable(text, str(error).splitlines()[0]))
             continue
-        found = list(_problems_of(override))
+        found = list(_problems_of(override, known))
         problems += found
         if override.is_sweep_override():
             sweeps.append(override.get_key_element().lstrip("+"))
@@ -70,9 +70,9 @@ def _unreadable(text: str, reason: str) -> str:
     )
 
 
-def _problems_of(override: Override) -> Iterator[str]:
+def _problems_of(override: Override, known: dict[str, list[str]]) -> Iterator[str]:
     """Check what needs no other override: the key's form, and the options of a group."""
-    group, package, known = override.key_or_group, override.package, groups()
+    group, package = override.key_or_group, override.package
     key = group if package is None else f"{group}@{package}"
     swept = override.is_sweep_override()
     if swept and override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
