@@ -45,7 +45,7 @@ SHARED_BY_STAGES = {
     "teach",
 }
 SHARED_BY_STAGES |= {"retraining", "variants", "rules", "running_costs", "cost_handoff"}
-SHARED_BY_STAGES |= {"examined", "faithfulness", "robustness"}
+SHARED_BY_STAGES |= {"examined", "faithfulness", "measured", "robustness"}
 ONLY_IN = {
     "hydra": {"config", "cli", "sweep"},
     "omegaconf": {"config", "cli"},

@@ -26,7 +26,7 @@ TARGETS = torch.tensor([0, 1, 2, 1])
 
 
 @pytest.fixture
-def found_of(info, splits, hardware, regime, net_of):
+def found_of(info, splits, hardware, regime, net_of, measured_of):
     def make(same=False, **changes):
         parts = SimpleNamespace(
             seed=0,
@@ -37,8 +37,7 @@ def found_of(info, splits, hardware, regime, net_of):
         )
         context = Context(parts, splits, "checksum", run=None, store=None)
         nets = {name: net_of(seed=0 if same else n).eval() for n, name in enumerate(NAMES)}
-        test = {name: context.predict(net, splits.test) for name, net in nets.items()}
-        return faithfulness(context, nets, test), context, nets
+        return faithfulness(context, measured_of(context, nets)), context, nets
 
     return make
 
@@ -128,3 +127,19 @@ def test_wrong_labels_are_held_against_what_the_networks_say(found_of, splits, i
         assert one.num_samples == len(wrong) > 0
         assert one.given == sum(int(said[n] == given[n]) for n in wrong)
         assert one.true == sum(int(said[n] == true[n]) for n in wrong)
+
+
+def test_a_later_job_asks_no_network_again_about_the_same_samples(found_of, monkeypatch):
+    monkeypatch.setattr("distill_lab.stages.context._remembered", {})
+    asked, predict = [], Context.predict
+    monkeypatch.setattr(
+        Context, "predict", lambda self, net, some: asked.append(some) or predict(self, net, some)
+    )
+    first, *_ = found_of()
+    count = len(asked)
+    assert count == 9  # each network about train, validation and, by the test, test
+    second, *_ = found_of()
+    assert len(asked) == count + 3
+    assert second == first
+    found_of(leave_out_classes=[0])  # other training samples
+    assert len(asked) == count + 3 + 3 + 3

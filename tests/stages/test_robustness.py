@@ -48,12 +48,13 @@ def context_of(info, splits, hardware):
 
 
 @pytest.fixture
-def found_of(context_of, net_of):
+def found_of(context_of, net_of, measured_of):
     def make(**changes):
         context = context_of(**changes)
         nets = {name: net_of(seed=n).eval() for n, name in enumerate((TEACHER, CONTROL, DISTILLED))}
-        logits = {name: context.predict(net, context.splits.test) for name, net in nets.items()}
-        return robustness(context, nets, logits), logits, context.splits.test.targets
+        measured = measured_of(context, nets)
+        logits = {name: item.logits for name, item in measured.items()}
+        return robustness(context, measured), logits, context.splits.test.targets
 
     return make
 
@@ -134,7 +135,9 @@ def test_intervals_hold_the_numbers_they_are_of(found_of):
     assert found.kept.low <= accuracy[DISTILLED] / accuracy[TEACHER] <= found.kept.high
 
 
-def test_of_items_the_quality_is_ndcg_of_those_users_that_were_drawn(context_of, splits):
+def test_of_items_the_quality_is_ndcg_of_those_users_that_were_drawn(
+    context_of, splits, measured_of
+):
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(1, 10, (12, 4), generator=generator)
     targets = torch.randint(9, (12,), generator=generator)
@@ -147,8 +150,8 @@ def test_of_items_the_quality_is_ndcg_of_those_users_that_were_drawn(context_of,
     )
     logits = torch.linspace(1, -1, 9).tolist()
     nets = {name: Constant(logits).eval() for name in (TEACHER, CONTROL, DISTILLED)}
-    said = {name: context.predict(net, test) for name, net in nets.items()}
-    found = robustness(context, nets, said)
+    measured = measured_of(context, nets)
+    found = robustness(context, measured)
     some = context.sample(12, 5).sort().values
     own = torch.cat(
         [
@@ -156,7 +159,7 @@ def test_of_items_the_quality_is_ndcg_of_those_users_that_were_drawn(context_of,
             for new, old in enumerate(some.tolist())
         ]
     )
-    expected = ranking(said[TEACHER][some], targets[some], own).ndcg10
+    expected = ranking(measured[TEACHER].logits[some], targets[some], own).ndcg10
     # The network does not look at the past, so hiding it changes nothing.
     assert found.curves[0].quality == pytest.approx([expected] * 6)
     assert found.classes == []
@@ -167,3 +170,24 @@ def test_an_item_is_right_where_it_is_among_the_first_ten():
     arrays = Arrays(torch.zeros(2, 4), torch.tensor([9, 10]), torch.zeros(0, 2, dtype=torch.int64))
     assert answered(logits, arrays).tolist() == [True, False]
     assert of_samples(logits, arrays)[1] == 0
+
+
+def test_a_later_job_asks_no_network_again_about_the_same_corrupted_samples(
+    context_of, net_of, measured_of, monkeypatch
+):
+    monkeypatch.setattr("distill_lab.stages.context._remembered", {})
+    nets = {name: net_of(seed=n).eval() for n, name in enumerate((TEACHER, CONTROL, DISTILLED))}
+    context = context_of(corruptions=["blur"])
+    first = robustness(context, measured_of(context, nets))
+    measured = measured_of(context, {**nets, DISTILLED: net_of(seed=9).eval()})
+    asked, predict = [], Context.predict
+    monkeypatch.setattr(
+        Context, "predict", lambda self, net, some: asked.append(net) or predict(self, net, some)
+    )
+    second = robustness(context, measured)
+    assert asked == [measured[DISTILLED].net] * 6
+    assert second.curves[:2] == first.curves[:2]
+    robustness(context_of(corruptions=["noise"]), measured)
+    assert asked[6:] == [item.net for item in measured.values()] * 5  # clean ones were had
+    robustness(context_of(corruptions=["noise"], num_corrupted_samples=9), measured)
+    assert len(asked) == 6 + 15 + 18

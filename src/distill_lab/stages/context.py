@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 NUM_BINS = 15  # of the ECE on the validation split; Guo et al. 2017
 REMEMBERED_BYTES = 2**27
-"""Of answers about test splits that are kept in memory: 300 networks with 10 classes on 10,000."""
+"""Of answers that are kept in memory: of 300 networks with 10 classes about 10,000 samples."""
 _remembered: dict[str, Tensor] = {}
-"""Logits (N, K) by what decides them, the longest unused first."""
+"""What was found of networks, as logits (N, K), by what decides it, the longest unused first."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,20 @@ class Context:
         return logits
 
     def predict_test(self, trained: Candidate | TrainedStudent, net: nn.Module) -> Tensor:
-        """Return `predict` of a trained network on the test split.
+        """Return `predict` of a trained network on the test split, asked once, see `once`."""
+        return self.once(trained, lambda: self.predict(net, self.splits.test), "test")
 
-        What a job of this process has already asked, as of its teacher or control, is remembered.
+    def once(
+        self, trained: Candidate | TrainedStudent, find: Callable[[], Tensor], *about: Any
+    ) -> Tensor:
+        """Return what is found of a trained network.
+
+        What a job of this process has already found, as of its teacher or control, is remembered.
+
+        Args:
+            trained: the network.
+            find: asks it about samples of the run's data.
+            about: plain values that tell which samples these are, and what is found.
         """
         key = fingerprint(
             trained.weights.sha256,
@@ -155,14 +167,15 @@ class Context:
             self.info.decisive,
             [str(device_of(self.parts.hardware)), str(memory_format(self.parts.hardware))],
             torch.get_num_threads(),
+            about,
         )
-        logits = _remembered.pop(key, None)
-        if logits is None:
-            logits = self.predict(net, self.splits.test)
-        _remembered[key] = logits
-        while sum(said.nbytes for said in _remembered.values()) > REMEMBERED_BYTES:
+        found = _remembered.pop(key, None)
+        if found is None:
+            found = find()
+        _remembered[key] = found
+        while sum(kept.nbytes for kept in _remembered.values()) > REMEMBERED_BYTES:
             del _remembered[next(iter(_remembered))]
-        return logits
+        return found
 
     def save_weights(self, net: nn.Module, name: str) -> Weights:
         """Keep a network's weights as an artifact of the stage's run."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,28 +30,25 @@ from distill_lab.stages.examined import (
     Memorised,
     SplitFidelity,
 )
+from distill_lab.stages.measured import Measured, Named
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 
 NUM_LAYER_SAMPLES = 256
 """Whose features are compared: enough to tell layers apart, and a matter of a second."""
 
-Named = dict[str, Tensor]
-"""Name of a row -> logits (N, K)."""
 
-
-def faithfulness(context: Context, nets: dict[str, nn.Module], test: Named) -> Faithfulness:
+def faithfulness(context: Context, measured: Mapping[str, Measured]) -> Faithfulness:
     """Compare student, control and teacher on all splits, and layer by layer on test.
 
     Args:
         context: of the stage.
-        nets: teacher, control and student by the names of their rows.
-        test: what they say on the test split.
+        measured: teacher, control and student by the names of their rows.
     """
     numbers, train = _some_of_train(context)
-    validation = context.splits.validation
+    test = {name: item.logits for name, item in measured.items()}
     said = {
-        "train": {name: context.predict(net, train) for name, net in nets.items()},
-        "validation": {name: context.predict(net, validation) for name, net in nets.items()},
+        "train": _said(context, measured, train, "train", _drawn(context)),
+        "validation": _said(context, measured, context.splits.validation, "validation"),
         "test": test,
     }
     count = min(NUM_LAYER_SAMPLES, len(context.splits.test.targets))
@@ -62,7 +62,7 @@ def faithfulness(context: Context, nets: dict[str, nn.Module], test: Named) -> F
             context.parts.evaluation.num_resamples,
             context.parts.seed,
         ),
-        _layers(context, nets, count),
+        _layers(context, {name: item.net for name, item in measured.items()}, count),
         count,
         _memorised(context, numbers, said["train"]),
     )
@@ -117,6 +117,21 @@ def _some_of_train(context: Context) -> tuple[Tensor, Arrays]:
     train, seen = context.splits.train, context.seen
     some = seen[context.sample(len(seen), context.parts.evaluation.num_train_samples)]
     return some, Arrays(train.inputs[some], train.targets[some])
+
+
+def _drawn(context: Context) -> list[Any]:
+    """Return what decides which training samples are asked about."""
+    parts, regime = context.parts, context.parts.regime
+    drawn = [regime.leave_out_classes, regime.num_samples, parts.evaluation.num_train_samples]
+    return [*drawn, parts.seed]
+
+
+def _said(context: Context, measured: Mapping[str, Measured], arrays: Arrays, *about: Any) -> Named:
+    """Ask each network about some samples, once."""
+    return {
+        name: context.once(item.trained, partial(context.predict, item.net, arrays), *about)
+        for name, item in measured.items()
+    }
 
 
 def _of_split(split: str, logits: Named) -> SplitFidelity:

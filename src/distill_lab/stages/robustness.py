@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_lab.contracts import Arrays, DataInfo
 from distill_lab.data.word_augment import WordAugmentation
@@ -26,26 +26,25 @@ from distill_lab.measure.selective import selective
 from distill_lab.report import tables
 from distill_lab.stages.context import Context
 from distill_lab.stages.examined import Certainty, Curve, PairedTest, Robustness
+from distill_lab.stages.measured import Measured
 from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER
 
 MOST_CHANGED = 10  # classes that are listed, of the lost and of the won ones
 MOST_BYTES = 2**28  # of inputs that are corrupted at once; fewer large images are
 NETWORKS = (TEACHER, CONTROL, DISTILLED)
 
-Named = dict[str, Tensor]
-"""Name of a row -> logits (N, K)."""
 Corruption = Callable[[Tensor, int, int], Tensor]
 """(inputs, severity, seed) -> inputs."""
 
 
-def robustness(context: Context, nets: dict[str, nn.Module], test: Named) -> Robustness:
+def robustness(context: Context, measured: Mapping[str, Measured]) -> Robustness:
     """Put intervals and tests to the numbers of the test split, and corrupt its inputs.
 
     Args:
         context: of the stage.
-        nets: teacher, control and student by the names of their rows.
-        test: what they say on the test split.
+        measured: teacher, control and student by the names of their rows.
     """
+    test = {name: item.logits for name, item in measured.items()}
     parts, arrays, names = context.parts, context.splits.test, context.info.class_names
     evaluation, targets = parts.evaluation, arrays.targets
     quality = torch.stack([of_samples(test[name], arrays) for name in NETWORKS], 1)
@@ -57,7 +56,7 @@ def robustness(context: Context, nets: dict[str, nn.Module], test: Named) -> Rob
         three = (right[TEACHER], right[CONTROL], right[DISTILLED])
         by_class = class_changes(targets, three, list(names))
         context.run.log_text(tables.csv_text([asdict(one) for one in by_class]), "classes.csv")
-    curves, count, why = _corrupted(context, nets)
+    curves, count, why = _corrupted(context, measured)
     return Robustness(
         [
             Certainty(
@@ -122,7 +121,7 @@ def _hiding(info: DataInfo) -> Corruption:
     return hidden_words
 
 
-def _corrupted(context: Context, nets: dict[str, nn.Module]) -> tuple[list[Curve], int, str]:
+def _corrupted(context: Context, measured: Mapping[str, Measured]) -> tuple[list[Curve], int, str]:
     """Return the curves, the number of samples behind them, and why there are none."""
     parts, info = context.parts, context.info
     asked = parts.evaluation.corruptions
@@ -135,21 +134,29 @@ def _corrupted(context: Context, nets: dict[str, nn.Module]) -> tuple[list[Curve
         return [], 0, f"no token of {info.name} stands for a hidden word"
     if not chosen:
         return [], 0, f"{info.name} can have {', '.join(possible)}, and evaluation.corruptions not"
-    clean = {name: quality_of(context, nets[name], some) for name in NETWORKS}
+    clean = {name: _quality(context, measured[name], some, "", 0) for name in NETWORKS}
     curves = []
     for corruption, function in chosen.items():
         series = {name: [clean[name]] for name in NETWORKS}
         for severity in SEVERITIES:
             worse = some._replace(inputs=function(inputs, severity, parts.seed))
             for name in NETWORKS:
-                series[name].append(quality_of(context, nets[name], worse))
+                item = measured[name]
+                series[name].append(_quality(context, item, worse, corruption, severity))
         curves += [Curve(name, corruption, values) for name, values in series.items()]
     return curves, len(some.targets), ""
 
 
-def quality_of(context: Context, net: nn.Module, arrays: Arrays) -> float:
-    """Return the accuracy (NDCG@10 where items are ranked) of a network."""
-    return of_samples(context.predict(net, arrays), arrays).mean().item()
+def _quality(
+    context: Context, item: Measured, arrays: Arrays, corruption: str, severity: int
+) -> float:
+    """Return the accuracy (NDCG@10 where items are ranked) of a network, asked once."""
+
+    def find() -> Tensor:
+        return of_samples(context.predict(item.net, arrays), arrays).mean()
+
+    drawn = (len(arrays.targets), context.parts.seed)  # of the test split, see `_some`
+    return context.once(item.trained, find, "corrupted", corruption, severity, *drawn).item()
 
 
 def _some(context: Context) -> tuple[Tensor, Arrays]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
 
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from distill_lab.measure.cost import cost_with
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
 from distill_lab.measure.left_out import LeftOut, left_out_scores
 from distill_lab.measure.scores import confusion, reliability, score
-from distill_lab.measure.timing import Latency
 from distill_lab.models.deployed import Deployed
 from distill_lab.report import tables
 from distill_lab.settings import Evaluation
@@ -28,6 +26,7 @@ from distill_lab.stages.handoffs import (
     TeacherChoice,
     TrainedStudent,
 )
+from distill_lab.stages.measured import Measured
 from distill_lab.stages.proposals import propose
 from distill_lab.stages.report_handoff import (
     CONTROL,
@@ -53,17 +52,6 @@ from distill_lab.stages.variants import Maker, beginnings
 MOST_CONFUSED = 100  # classes; the matrix of more is no picture, and its numbers are a large file
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One network, where it comes from, and what it says on the test split."""
-
-    name: str
-    trained: Candidate | TrainedStudent
-    net: nn.Module
-    logits: Tensor
-    latency: Latency
-
-
 def run(
     context: Context,
     teacher: TeacherChoice,
@@ -78,9 +66,7 @@ def run(
     measured = _measure(context, teacher, control, student)
     rows = [_row(context, item, measured[0].logits) for item in measured]
     compared = {item.name: item for item in (measured[0], *measured[-2:])}
-    nets = {name: item.net for name, item in compared.items()}
-    said = {name: item.logits for name, item in compared.items()}
-    faithful, robust = faithfulness(context, nets, said), robustness(context, nets, said)
+    faithful, robust = faithfulness(context, compared), robustness(context, compared)
     verdict = judge(rows, parts.evaluation, robust)
     model = _hand_out(context, measured[-1].net)
     on_train = faithful.on("train").student
