@@ -164,6 +164,18 @@ def test_the_same_command_hands_over_nothing_anew(here, folder, capsys):
     assert store_of().get(again.run_id).tags["handover"] == here.handed_over.address
 
 
+def test_the_same_student_measured_anew_stays_the_version_that_it_is(here):
+    anew = go("evaluation.num_resamples=20")
+    assert anew.run_id != here.run_id
+    assert anew.handed_over.address != here.handed_over.address
+    assert anew.model == here.model
+    version = store_of().client.get_model_version("distill-lab-fake", "1")
+    assert (version.tags["run"], version.tags["handover"]) == (
+        anew.run_id,
+        anew.handed_over.address,
+    )
+
+
 def test_a_file_that_was_altered_is_made_again(here, folder):
     (folder / "student.onnx").write_bytes(b"cut")
     go()

@@ -72,9 +72,36 @@ def test_versions_count_up_and_each_serves_its_own_network(log, store, add):
         assert version.run_id == run_id
 
 
+def test_a_process_that_logged_no_model_registers_those_of_others(bare, add, tmp_path):
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
+    assert add(bare(0.5), "another").uri == "models:/another/1"
+
+
 def test_a_model_that_is_a_version_already_stays_that_version(bare, add):
     model = bare(0.5)
     assert add(model, "once").uri == add(model, "once").uri == "models:/once/1"
+
+
+def test_the_same_weights_on_the_same_data_logged_again_stay_their_version(bare, store):
+    def add(weights, data, run):
+        tags = {"weights": weights, "data_checksum": data, "run": run}
+        return store.register(bare(0.5, data), "weighed", ACCURACY, tags, f"of {run}").uri
+
+    assert add("w", DATA, "first") == "models:/weighed/1"
+    assert add("w", DATA, "second") == "models:/weighed/1"
+    version = store.client.get_model_version("weighed", "1")
+    assert (version.tags["run"], version.description) == ("second", "of second")
+    assert add("v", DATA, "third") == "models:/weighed/2"
+    assert add("w", OTHER, "fourth") == "models:/weighed/3"
+    assert champion(store, "weighed") == 2
+
+
+def test_a_version_whose_model_is_gone_is_not_the_one_of_the_same_weights(bare, store):
+    tags = {"weights": "w", "data_checksum": DATA}
+    gone = bare(0.5)
+    store.register(gone, "gone", ACCURACY, tags, "")
+    store.client.delete_logged_model(gone.removeprefix("models:/"))
+    assert store.register(bare(0.5), "gone", ACCURACY, tags, "").uri == "models:/gone/2"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,9 @@ def hand_over(
             _make(store, parts, stages, report, origin, overrides)
     quality = parts.data.info.quality
     where = f"runs:/{origin}/{FOLDER}"
+    student = from_plain(TrainedStudent, store.read_json(stages["5 train"].id, HANDOFF))
     tags = {
+        "weights": student.weights.sha256,
         "data": parts.data.info.name,
         "data_checksum": evaluated.tags["data_checksum"],
         f"val/{quality.key}": f"{report.validation.quality:.6f}",

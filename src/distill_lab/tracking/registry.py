@@ -11,6 +11,8 @@ from mlflow.exceptions import MlflowException
 from distill_lab.contracts import Quality
 
 CHAMPION = "champion"
+STUDENT = ("weights", "data_checksum")
+"""Tags that versions of one network have in common, whichever run logged it."""
 MAX_DESCRIPTION = 5000  # characters; a column of that width in PostgreSQL
 
 
@@ -50,10 +52,11 @@ def register(
     tags: dict[str, str],
     description: str,
 ) -> Registered:
-    """Make a logged model a version, unless it is one already; the best is the champion.
+    """Make a logged model a version, unless its network is one already; the best is the champion.
 
-    Two processes must not do this for one name at once: between reading who is the champion and
-    naming another, a third might have been named.
+    A version of the same weights and data, logged by another run, is given these tags and this
+    description. Two processes must not do this for one name at once: between reading who is the
+    champion and naming another, a third might have been named.
 
     Args:
         client: of the store.
@@ -70,6 +73,12 @@ def register(
             raise
     versions = client.search_model_versions(f"name = '{name}'")
     found = next((version for version in versions if version.source == model), None)
+    if found is None:
+        found = next((one for one in versions if _is_same(client, one, tags)), None)
+        if found is not None:
+            for key, value in tags.items():
+                client.set_model_version_tag(name, found.version, key, value)
+            client.update_model_version(name, found.version, _cut(description))
     if found is None:
         logged = client.get_logged_model(model.rpartition("/")[2])
         found = client.create_model_version(
@@ -122,6 +131,17 @@ def standing(ours: Contender, champion: Contender | None, quality: Quality) -> s
     if takes_over(ours, champion):
         return f"{CHAMPION}: version {ours.version}, {figures} of version {champion.version}"
     return f"{CHAMPION} stays version {champion.version}: this one has {figures}"
+
+
+def _is_same(client: MlflowClient, version: ModelVersion, tags: dict[str, str]) -> bool:
+    """Tell whether a version holds the network that tags are of, and can still be served."""
+    if any(key not in tags or version.tags.get(key) != tags[key] for key in STUDENT):
+        return False
+    try:
+        client.get_logged_model(str(version.source).rpartition("/")[2])
+    except MlflowException:
+        return False
+    return True
 
 
 def _contender(client: MlflowClient, version: ModelVersion, quality: Quality) -> Contender:

@@ -277,6 +277,7 @@ class Store:
         Processes on one store file, or in one working directory, take turns.
         """
         safe = {key: without_secret(value) for key, value in tags.items()}
+        mlflow.set_tracking_uri(self.uri)  # a store of versions looks for models by itself
         with self.lock(f"registry-{hashlib.sha256(name.encode()).hexdigest()}"):
             return register(self.client, model, name, quality, safe, without_secret(description))
 
