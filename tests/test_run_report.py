@@ -115,13 +115,18 @@ def test_runs_stand_side_by_side_the_best_on_validation_first(here, capsys):
 
 
 def test_each_run_is_tested_against_the_best_on_the_same_samples(here, capsys):
-    best, other = table_of(compared(capsys, here.short.run_id, here.long.run_id))
+    address = compared(capsys, here.short.run_id, here.long.run_id)
+    best, other = table_of(address)
     assert best["p"] == ""
     found = {"short": here.short, "long": here.long}
     first, second = (found[row[""]].report.row(DISTILLED).scores.errors for row in (best, other))
     only = int(other["only this right"]) - int(other["only the best right"])
     assert only == first - second
     assert 0 < float(other["p"]) <= 1
+    page = store_of().fetch(address.rpartition("/")[2], "report.html").read_text()
+    assert f"Against the next, {other['']}, on the test split" in page
+    assert f"in the next alone {other['only this right']};" in page
+    assert ("not told apart" in page) == (float(other["p"]) >= 0.05)
 
 
 def test_jobs_of_a_sweep_are_compared_and_only_what_differs_is_shown(here, capsys):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
+from html import unescape
 from io import StringIO
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ import pytest
 from distill_lab import sweep
 from distill_lab.cli import main
 from distill_lab.launch import checked
+from distill_lab.measure.paired import Discordant
 from distill_lab.stages.handoffs import to_plain
 from distill_lab.stages.lineage import LINEAGE, Lineage, Round
 from distill_lab.sweep import made_from, swept_keys
@@ -29,6 +32,12 @@ QUICK = [*SHORT, *SMALL_NETWORKS, "evaluation.register_as=null"]
 
 
 SINK = ("log_text", "log_figure", "log_metrics", "set_tags")
+
+
+@pytest.fixture
+def no_test(monkeypatch):
+    """What the jobs said of the test split is not kept."""
+    monkeypatch.setattr("distill_lab.sweep_summary.runs_apart", lambda *given: None)
 
 
 def sweep_of(store):
@@ -106,7 +115,42 @@ def test_the_sweep_carries_effects_seed_spread_report_and_the_best_job(swept):
     assert "n = 2" in store.fetch(run.info.run_id, "report.html").read_text()
 
 
-def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places():
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        # 2 (1 + 6 + 15) / 2^6 = 0.69.
+        ((2, 4), "p = 0.69. The two are not told apart: that b is the better is not shown."),
+        # 2 / 2^9 = 0.0039.
+        ((9, 0), "p = 0.0039. On these samples b is better by more than chance explains."),
+        ((0, 9), "p = 0.0039. On these samples c is better by more than chance explains."),
+    ],
+)
+def test_the_best_of_jobs_with_one_seed_is_tested_against_the_next(monkeypatch, counts, said):
+    def job(number, accuracy):
+        metrics = {"val/accuracy": accuracy, "val/nll": 1.0, "test/gain_over_control": 0.1}
+        return RunSummary(f"run{number}", "", "FINISHED", {"job": str(number)}, metrics)
+
+    tested, kept = [], {}
+    monkeypatch.setattr(
+        "distill_lab.sweep_summary.runs_apart",
+        lambda store, *runs: tested.append(runs) or Discordant(*counts),
+    )
+    nothing = dict.fromkeys(SINK, lambda *given: None)
+    log_text = {"log_text": lambda text, path: kept.update({path: text})}
+    store = SimpleNamespace(
+        children=lambda run_id: [job(0, 0.1), job(1, 0.3), job(2, 0.2)],
+        get=lambda run_id: SimpleNamespace(tags={}),
+        open=lambda run_id: SimpleNamespace(id=run_id, set_tags=lambda tags: None),
+    )
+    asked = [["regime.lr=0.1"], ["regime.lr=0.2"], ["regime.lr=0.3"]]
+    sink = SimpleNamespace(id="sweep", **(nothing | log_text))
+    text, *_ = summarise(store, sink, asked, list("abc"), ["regime.lr"], {})
+    assert tested == [("run1", "run2")]
+    assert said in text
+    assert said in unescape(kept["report.html"])
+
+
+def test_where_every_job_ranks_items_the_best_is_that_of_the_best_places(no_test):
     """Of two jobs, the one has the higher accuracy, the other the higher NDCG@10."""
 
     def job(number, accuracy, ndcg10):
@@ -168,7 +212,7 @@ def test_the_best_setting_is_held_against_the_others_seed_by_seed():
     assert "n = 2; 95 % interval +8.1 to +20.9" in kept["report.html"]
 
 
-def test_a_sweep_over_steps_shows_what_they_make_of_the_student():
+def test_a_sweep_over_steps_shows_what_they_make_of_the_student(no_test):
     def job(number, accuracy):
         metrics = {"val/accuracy": 0.5, "val/nll": 1.0, "test/gain_over_control": 0.1}
         metrics |= {"compressed/last/test/accuracy": accuracy}
@@ -227,7 +271,9 @@ def test_a_chosen_option_is_a_param_of_its_job_and_only_the_best_job_is_register
     versions = store.client.search_model_versions("name = 'distill-lab-fake'")
     assert [f"models:/distill-lab-fake/{v.version}" for v in versions] == [best["model"]]
     assert versions[0].source == store.client.get_run(best["best_run"]).data.tags["model"]
-    assert "Jobs, best validation accuracy first" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Jobs, best validation accuracy first" in out
+    assert re.search(r"on the test split: right in the best alone \d+, in the next alone \d+;", out)
 
 
 def test_only_keys_with_several_values_are_swept():

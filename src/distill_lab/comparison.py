@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file
 
 from distill_lab.environment import environment
 from distill_lab.errors import RunError
@@ -16,7 +15,7 @@ from distill_lab.report import tables
 from distill_lab.report.html import page
 from distill_lab.report.tables import Row
 from distill_lab.run_report import REPORT, is_told, read_story
-from distill_lab.stages.report_handoff import DISTILLED, PREDICTIONS, RIGHT
+from distill_lab.told_apart import right_in
 from distill_lab.tracking.run import dotted
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -82,13 +81,11 @@ def _read(store: Store, name: str, run: RunSummary) -> Compared:
     story = read_story(store, run)
     key = story.report.validation.compared_by.key
     evaluated = story.origins["6 evaluate"]
-    kept = store.look_for(evaluated, PREDICTIONS)
-    said = None if kept is None else load_file(kept)
     return Compared(
         name,
         story,
         curve=store.history(story.origins["5 train"], f"val/{key}"),
-        right=None if said is None else said[f"{RIGHT}{DISTILLED}"].bool(),
+        right=right_in(store, evaluated),
         checksum=store.get(evaluated).tags["data_checksum"],
     )
 

@@ -93,7 +93,7 @@ def read_story(store: Store, run: RunSummary) -> Story:
     }
     config = store.read_text(run.id, CONFIG)
     price = {key: v for key, v in yaml.safe_load(config)["price"].items() if key != "_target_"}
-    origins = {name: run.tags.get("reused_from", run.id) for name, run in done.items()}
+    origins = {name: _origin(run) for name, run in done.items()}
     return Story(
         run_id=run.id,
         name=run.name,
@@ -115,6 +115,19 @@ def read_story(store: Store, run: RunSummary) -> Story:
         },
         address=store.run_address,
     )
+
+
+def evaluated_in(store: Store, run: RunSummary) -> str:
+    """Return the run that did the work of stage 6 for a workflow, or for the last of a chain.
+
+    Raises:
+        RunError: a stage is not finished.
+    """
+    return _origin(_finished_stages(store, _workflow(store, run))["6 evaluate"])
+
+
+def _origin(stage: RunSummary) -> str:
+    return stage.tags.get("reused_from", stage.id)
 
 
 def _kept(

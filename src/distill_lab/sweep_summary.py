@@ -7,11 +7,13 @@ from typing import NamedTuple
 from distill_lab.contracts import ACCURACY, NDCG10, Quality
 from distill_lab.measure.intervals import t_interval
 from distill_lab.naming import short_key, short_value, split_override
+from distill_lab.pages.differences import best_and_next
 from distill_lab.report import plots, tables
 from distill_lab.report.effects import main_effects, seed_spread
 from distill_lab.report.html import Goal, Section, page
 from distill_lab.report.paired_seeds import against_others
 from distill_lab.report.tables import Cell
+from distill_lab.told_apart import runs_apart
 from distill_lab.tracking.run import TrackedRun
 from distill_lab.tracking.store import RunSummary, Store
 
@@ -68,14 +70,15 @@ def summarise(
     run.log_metrics({"num_jobs": len(rows), "num_failed": len(failed)})
     sections = []
     best = next(iter(_best_first(done)), None)
+    apart = [] if "seed" in keys else _apart(store, _best_first(done)[:2])
     if best is not None:
-        sections += _of_done(run, done, best, keys)
+        sections += _of_done(run, done, best, keys, apart)
         _mark(store, run, best)
     if failed:
         sections.append(Section("Failed", tables=(_failures(failed),)))
     run.log_text(page(f"Sweep over {', '.join(map(short_key, keys))}", sections), "report.html")
     chosen = None if best is None else (int(str(best["job"])), str(best["run"]))
-    return Summary(_text(done, failed, keys), len(failed), chosen)
+    return Summary(_text(done, failed, keys, apart), len(failed), chosen)
 
 
 def _quality(done: Rows) -> Quality:
@@ -98,6 +101,18 @@ def _best_first(done: Rows) -> Rows:
     return sorted(done, key=rank, reverse=True)
 
 
+def _apart(store: Store, first: Rows) -> list[str]:
+    """Return one sentence on whether the best job is told apart from the next; none without a test.
+
+    Where seeds are swept, settings are held against each other seed by seed instead.
+    """
+    if len(first) < 2:
+        return []
+    best, other = first
+    found = runs_apart(store, str(best["run"]), str(other["run"]))
+    return [] if found is None else [best_and_next(str(best["name"]), str(other["name"]), found)]
+
+
 def _mark(store: Store, run: TrackedRun, best: dict[str, Cell]) -> None:
     """Give the sweep's run the best job's numbers."""
     run.set_tags({"best_job": str(best["name"]), "best_run": str(best["run"])})
@@ -105,7 +120,9 @@ def _mark(store: Store, run: TrackedRun, best: dict[str, Cell]) -> None:
     store.open(str(best["run"])).set_tags({"best_of_sweep": "true"})
 
 
-def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]) -> list[Section]:
+def _of_done(
+    run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str], apart: list[str]
+) -> list[Section]:
     figures = []
     quality = _quality(done)
     on_validation = f"validation {quality.label}"
@@ -117,7 +134,7 @@ def _of_done(run: TrackedRun, done: Rows, best: dict[str, Cell], keys: list[str]
     sections = [
         Section(
             f"Best job, by {on_validation}",
-            text=(f"{best['name']} (run {best['run']})",),
+            text=(f"{best['name']} (run {best['run']})", *apart),
             tables=(_shown([best], keys),),
         ),
         Section("All jobs", tables=(_shown(done, keys),)),
@@ -237,11 +254,12 @@ def _failures(failed: Rows) -> Rows:
     return [{key: row[key] for key in ("job", "name", "status", "error")} for row in failed]
 
 
-def _text(done: Rows, failed: Rows, keys: list[str]) -> str:
+def _text(done: Rows, failed: Rows, keys: list[str], apart: list[str]) -> str:
     parts = []
     if done:
         shown = tables.text(_shown(_best_first(done), keys))
         parts.append(f"\nJobs, best validation {_quality(done).label} first:\n{shown}")
+        parts += apart
     if done and "seed" in keys:
         spread = tables.text([_short_spread(row) for row in _seeds(done, _but_seed(keys))])
         parts.append(f"\nMean and standard deviation over seeds:\n{spread}")

@@ -10,7 +10,8 @@ from textwrap import shorten
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from distill_lab.measure.paired import mcnemar
+from distill_lab.measure.paired import Discordant, mcnemar
+from distill_lab.pages.differences import best_and_next
 from distill_lab.pages.story import Story
 from distill_lab.pages.trade_off import COSTS, kept_against
 from distill_lab.report import plots
@@ -64,7 +65,7 @@ def comparison(runs: Sequence[Compared], differing: Sequence[Row]) -> list[Secti
     return [
         Section(
             f"By validation {by}",
-            text=(best, *([apart] if len(checksums) > 1 else [])),
+            text=(best, *_next(ranked), *([apart] if len(checksums) > 1 else [])),
             tables=([{**_line(one), **_against(one, ranked[0])} for one in ranked],),
         ),
         Section("What differs", tables=(differing,)),
@@ -93,12 +94,26 @@ def _line(one: Compared) -> Row:
     }
 
 
-def _against(one: Compared, best: Compared) -> Row:
-    """Return the test of a run against the best, where both answered the same samples."""
+def _next(ranked: Sequence[Compared]) -> list[str]:
+    """Return one sentence on whether the best is told apart from the next; none without a test."""
+    best, other = ranked[:2]
+    found = _test(other, best)
+    return [] if found is None else [best_and_next(best.name, other.name, found)]
+
+
+def _test(one: Compared, best: Compared) -> Discordant | None:
+    """Test the best against a run, where both answered the same samples."""
     same = one.checksum == best.checksum and one is not best
     if not same or one.right is None or best.right is None:
+        return None
+    return mcnemar(best.right, one.right)
+
+
+def _against(one: Compared, best: Compared) -> Row:
+    """Return the test of a run against the best, as cells."""
+    found = _test(one, best)
+    if found is None:
         return {"only the best right": None, "only this right": None, "p": None}
-    found = mcnemar(best.right, one.right)
     return {
         "only the best right": found.only_first,
         "only this right": found.only_second,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill_lab.measure.paired import Discordant
 from distill_lab.report.html import Section
 from distill_lab.report.tables import Cell
 from distill_lab.stages.examined import PairedTest, Robustness
@@ -57,6 +58,25 @@ def _said(report: Report, found: Robustness, other: str) -> str:
         return f"{told}so this test split does not tell the two apart."
     better = "student" if test.only_first > test.only_second else _name(other)
     return f"{told}so the {better} is better by more than chance in these samples explains."
+
+
+def best_and_next(best: str, other: str, found: Discordant) -> str:
+    """Say whether the best run on validation and the next one are told apart on the test split.
+
+    Args:
+        best: name of the one.
+        other: of the next.
+        found: the test of the best against the next.
+    """
+    told = (
+        f"Against the next, {other}, on the test split: right in the best alone "
+        f"{found.only_first:,}, in the next alone {found.only_second:,}; McNemar's test: "
+        f"{p_value(found.p_value)}"
+    )
+    if not found.tells_apart:
+        return f"{told}. The two are not told apart: that {best} is the better is not shown."
+    better = best if found.only_first > found.only_second else other
+    return f"{told}. On these samples {better} is better by more than chance explains."
 
 
 def p_value(value: float) -> str:
