@@ -45,10 +45,6 @@ class Refused(RunError):
     """A store, a database, a disk or a folder could not be written or read: no run is at fault."""
 
 
-class WeightsDoNotFit(RunError):
-    """Weights are those of another network, or of one for other inputs or classes."""
-
-
 class Pruned(DistillLabError):
     """A training was ended early, as others like it were better by then.
 

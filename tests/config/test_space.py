@@ -55,6 +55,15 @@ def test_a_key_is_a_list_of_choices_or_a_range_of_what_it_takes(key, given, expe
     assert axes_of({key: given}) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("key", "choices"), [("data", ["digits", "fake"]), ("data.split_seed", [0, 1])]
+)
+def test_keys_that_change_the_data_are_refused_with_the_sweep_that_takes_them(key, choices):
+    [problem] = problems_with({key: choices})
+    assert f"regime.search.space: {key}: changes the data" in problem
+    assert f"Sweep it: distill-lab -m {key}=" in problem
+
+
 def test_the_points_of_a_range_are_whole_numbers_or_steps():
     epochs, dropout = axes_of(
         {
@@ -91,7 +100,11 @@ def test_the_points_of_a_range_are_whole_numbers_or_steps():
         ("evaluation.refine.rounds", [0, 2], "says where or whether a run is done"),
         ("+regime.lr", [1, 2], "leave the + out"),
         ("architecture", ["a", "b"], "choose it as architecture@teacher or architecture@student."),
-        ("data", {"low": 1, "high": 2}, "is a group of options; list those to try: data:["),
+        (
+            "temperature",
+            {"low": 1, "high": 2},
+            "is a group of options; list those to try: temperature:[",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_key_is_said(key, given, problem):

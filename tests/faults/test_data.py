@@ -81,16 +81,17 @@ def test_a_training_split_of_one_sample_is_named(on):
     assert "Failed: data: mine: train must have >= 2 samples, it has 1." in ended.err
 
 
-def test_a_teacher_of_other_classes_is_refused_with_both_numbers(program, kept, tmp_path):
+def test_a_teacher_of_other_data_is_refused_be_it_of_the_same_shape(program, kept, tmp_path):
     first = program(tmp_path)
     assert first.code == 0, first.err
-    student = kept(tmp_path).finished("5 train").info.run_id
-    other = "data.num_classes=7"
-    ended = program(tmp_path, other, f"selection.from_run={student}")
-    assert ended.code == 1, ended.err
-    assert "Traceback" not in ended.err
-    assert "selection.from_run: " in ended.err
-    assert "classes" in ended.err
+    trained = kept(tmp_path).finished("5 train")
+    for other in ("data.num_classes=7", "data.split_seed=1"):
+        ended = program(tmp_path, other, f"selection.from_run={trained.info.run_id}")
+        assert ended.code == 2, ended.err
+        assert "Traceback" not in ended.err
+        theirs = trained.data.tags["data_checksum"][:12]
+        assert f"was trained on fake (checksum {theirs}), and this run is on fake" in ended.err
+    assert program(tmp_path, f"selection.from_run={trained.info.run_id}").code == 0
 
 
 @pytest.mark.parametrize("where", ["selection.regime", "regime"])

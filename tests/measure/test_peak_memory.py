@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import pytest
+import torch
 from torch import nn
 
-from distill_lab.measure.peak_memory import peak_memory_mib, size_bytes
+from distill_lab.compress.export_torch import TorchGraph
+from distill_lab.compress.quantize_linear import QuantizeLinear
+from distill_lab.measure.peak_memory import peak_memory_mib, peak_with_mib, size_bytes
 
 MIB = 2**20
 
@@ -43,6 +47,28 @@ def test_peak_memory_counts_what_a_shortcut_keeps_alive():
 def test_peak_memory_counts_a_view_and_an_in_place_operator_as_nothing_new():
     net = nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 50)))
     assert peak_memory_mib(net, (10, 10)) * MIB == 4 * 100
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_int8_weights_count_a_byte_each_and_in_float_while_they_are_turned_back(dynamic):
+    net = nn.Sequential(nn.Linear(100, 200), nn.ReLU(), nn.Linear(200, 10)).eval()
+    int8 = QuantizeLinear(dynamic).begin(net, torch.zeros(4, 100), 0)
+    # Of each of 210 rows a float scale, an int8 zero and a float bias; 22,000 weights.
+    held = 22_000 + 210 * (4 + 1 + 4)
+    assert size_bytes(int8) == held
+    peak = peak_memory_mib(int8, (100,)) * MIB
+    if dynamic:  # no float copy of a weight is made: it is at most the int8 product in int32
+        assert held + 4 * (100 + 200) <= peak < held + 4 * 2200
+    else:  # worst in the first layer: its weight in float, its input and its output
+        assert peak == held + 4 * (20_000 + 100 + 200)
+
+
+def test_what_torch_export_left_needs_what_the_network_needs():
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    graph = TorchGraph.of(net, torch.zeros(4, 10))
+    weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
+    peak = peak_with_mib(graph, torch.zeros(1, 10), graph.weights)
+    assert peak * MIB == weights + 4 * (10 + 20 + 20)
 
 
 def test_dropout_is_off_while_measuring():

@@ -24,7 +24,8 @@ def network(name, joules=None, watts=None, **changes):
     speeds = [Throughput(1, 400, 500, 600, 9), Throughput(8, 1.0, SAVED[name], 1e9, 9)]
     watts = watts or (joules or 0) * SAVED[name]
     energy = None if joules is None else Energy(joules, watts, 400.0)
-    return replace(RunningCost(name, PYTORCH, False, LATENCY, speeds, energy), **changes)
+    cost = RunningCost(name, PYTORCH, False, LATENCY, speeds, energy, file_bytes=2048)
+    return replace(cost, **changes)
 
 
 def report(networks, source=None, no_energy=""):
@@ -75,6 +76,7 @@ def test_times_and_speeds_stand_with_their_spread(whole):
         "p90 ms": 4.0,
         "p99 ms": 5.0,
         "p25 to p75 ms": "1 to 3",
+        "KiB on disk": 2.0,
     }
     assert speed[0]["batch 1"] == "500 (400 to 600)"
 

@@ -143,6 +143,8 @@ def test_networks_are_timed_in_onnx_runtime_too_where_they_can_be_exported(conte
     assert 0 < by_onnx[0].latency.p50_ms < 1000
     assert [at.batch_size for at in by_onnx[0].throughput] == [1, 4]
     assert by_onnx[0].energy == Energy(2.0, 4.0, 500.0)
+    weights = 4 * sum(one.numel() for one in mlp.parameters())
+    assert weights < by_onnx[0].file_bytes < weights + 20_000  # a graph of few operators
     assert (by_onnx[1].latency, by_onnx[1].throughput, by_onnx[1].energy) == (None, [], None)
     assert by_onnx[1].missing.startswith("student by ONNX Runtime: Unexportable cannot be exported")
 

@@ -180,6 +180,9 @@ def test_int8_is_timed_beside_float_of_the_same_runtime(made):
     assert all(one.is_int8 and one.float_latency_ms > 0 for one in found)
     again, runs = made(chain, chains)
     assert ([timeless(one) for one in again], runs) == ([timeless(one) for one in found], [])
+    in_torch, exported, by_onnx = (one.peak_memory_mib for one in found)
+    assert 0 < in_torch <= exported < 1
+    assert by_onnx is None  # its runtime does not tell
 
 
 def test_a_teacher_is_trained_as_it_was(made, monkeypatch):

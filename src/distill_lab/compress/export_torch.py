@@ -61,6 +61,11 @@ class TorchGraph(Graph):
         program = torch.export.load(io.BytesIO(content)).module()
         self._program = (program,)  # in a tuple: a module inside would refuse to change its mode
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """Parameters, buffers and constants of the program."""
+        return [*self._program[0].parameters(), *self._program[0].buffers()]
+
     @classmethod
     def of(cls, net: nn.Module, examples: Tensor) -> TorchGraph:
         """Return the exported network, read back from its file."""

@@ -21,6 +21,11 @@ class Graph(nn.Module, ABC):
     suffix: ClassVar[str]
     content: bytes
 
+    @property
+    @abstractmethod
+    def weights(self) -> list[Tensor] | None:
+        """What torch holds while it runs the graph; None: another runtime holds it."""
+
     @classmethod
     @abstractmethod
     def of(cls, net: nn.Module, examples: Tensor) -> Self:

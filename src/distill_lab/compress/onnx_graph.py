@@ -39,6 +39,10 @@ class OnnxGraph(Graph):
             content, options, providers=["CPUExecutionProvider"]
         )
 
+    @property
+    def weights(self) -> None:
+        """None: ONNX Runtime cannot be looked into."""
+
     @classmethod
     def of(cls, net: nn.Module, examples: Tensor) -> OnnxGraph:
         """Return the network in float32 as ONNX Runtime runs it."""

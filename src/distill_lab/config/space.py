@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, prod
 from typing import Any
 
@@ -158,14 +159,24 @@ def _problem_of_key(key: Any, given: Any) -> str | None:
     first = text.partition("@")[0]
     if text.startswith(("+", "~")):
         return f"leave the {text[0]} out; a key is named as in key=value."
-    if any(text == name or text.startswith((f"{name}.", f"{name}@")) for name in NOT_SEARCHED):
+    if any(map(partial(_is_below, text), NOT_SEARCHED)):
         return "says where or whether a run is done, and cannot be searched."
+    if _is_below(text, "data"):
+        return (
+            "changes the data: the quality of one trial is then not to be held against another's. "
+            f"Sweep it: distill-lab -m {text}=<value>,<value>."
+        )
     if is_group(first) and text not in groups():
         places = [name for name in groups() if name.partition("@")[0] == first]
         return f"choose it as {' or '.join(places)}."
     if is_group(first) and not isinstance(given, list):
         return f"is a group of options; list those to try: {text}:[{','.join(groups()[text][:2])}]."
     return None
+
+
+def _is_below(key: str, name: str) -> bool:
+    """Tell whether a key is of that name, or of something below it."""
+    return key == name or key.startswith((f"{name}.", f"{name}@"))
 
 
 def _problem_of_values(given: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -23,28 +24,54 @@ def size_bytes(net: nn.Module) -> int:
     >>> size_bytes(nn.Linear(10, 20))
     880
     """
-    return sum(tensor.nbytes for tensor in chain(net.parameters(), net.buffers()))
+    return sum(tensor.nbytes for tensor in weights_of(net))
+
+
+def weights_of(net: nn.Module) -> list[Tensor]:
+    """Return parameters and buffers; of one that is made of others, as int8 with scales, these."""
+    return list(_plain(chain(net.parameters(), net.buffers())))
 
 
 def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1) -> float:
     """Count the bytes that one inference forward pass needs at its worst moment.
 
-    That is all parameters and buffers, plus the largest sum of the tensors alive when an operator
-    has just finished: the network's input (the caller holds it), the operator's own inputs and
-    outputs, and whatever the network still holds on to. A view counts as the tensor it looks into.
-    Counted, not sampled, so the same in every run; scratch space inside a kernel and the
-    allocator's rounding are left out. Works on the meta device.
+    Works on the meta device; the rest is as of `peak_with_mib`.
 
     Args:
         net: its train or eval mode is left as it was.
         input_shape: shape of one input, no batch axis.
         batch_size: B, >= 1.
     """
-    inputs = placeholder(net, input_shape, batch_size)
-    meter = _ActivationMeter(inputs, weights=[*net.parameters(), *net.buffers()])
+    return peak_with_mib(net, placeholder(net, input_shape, batch_size), weights_of(net))
+
+
+def peak_with_mib(net: nn.Module, inputs: Tensor, weights: list[Tensor]) -> float:
+    """Count the bytes that one inference forward pass needs at its worst moment.
+
+    That is all weights, plus the largest sum of the tensors alive when an operator has just
+    finished: the network's input (the caller holds it), the operator's own inputs and outputs, and
+    whatever the network still holds on to. A view counts as the tensor it looks into. Counted, not
+    sampled, so the same in every run; scratch space inside a kernel and the allocator's rounding
+    are left out.
+
+    Args:
+        net: run by torch; its train or eval mode is left as it was.
+        inputs: (B, ...).
+        weights: that it holds all the time, none of them made of others.
+    """
+    meter = _ActivationMeter(inputs, weights)
     with evaluating(net), torch.no_grad(), meter:
         net(inputs)
-    return (size_bytes(net) + meter.peak_bytes) / _MIB
+    return (sum(weight.nbytes for weight in weights) + meter.peak_bytes) / _MIB
+
+
+def _plain(tensors: Iterable[Any]) -> Iterator[Tensor]:
+    for tensor in tensors:
+        if hasattr(tensor, "__tensor_flatten__"):
+            names, _ = tensor.__tensor_flatten__()
+            yield from _plain(getattr(tensor, name) for name in names)
+        else:
+            yield tensor
 
 
 class _ActivationMeter(TorchDispatchMode):
@@ -63,6 +90,8 @@ class _ActivationMeter(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        if any(issubclass(one, Tensor) and hasattr(one, "__tensor_flatten__") for one in types):
+            return NotImplemented  # it is told as the operators on what the tensor is made of
         outputs = func(*args, **(kwargs or {}))
         self.live = {ref: size for ref, size in self.live.items() if not ref.expired()}
         for tensor in _kept_outputs(func, outputs):

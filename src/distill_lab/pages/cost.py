@@ -57,6 +57,7 @@ def _time(name: str, one: RunningCost) -> Line:
         "p90 ms": found.p90_ms if found else None,
         "p99 ms": found.p99_ms if found else None,
         "p25 to p75 ms": _span(found.p25_ms, found.p75_ms) if found else None,
+        "KiB on disk": None if one.file_bytes is None else one.file_bytes / 1024,
     }
 
 

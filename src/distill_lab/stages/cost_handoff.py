@@ -25,6 +25,7 @@ class RunningCost:
         throughput: by batch size, ascending.
         energy: at the largest batch size; None where it was not told.
         missing: why something is missing; "" for nothing.
+        file_bytes: of the file that holds it for that runtime; None where there is none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RunningCost:
     throughput: list[Throughput]
     energy: Energy | None
     missing: str = ""
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True)

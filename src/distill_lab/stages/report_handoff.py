@@ -104,6 +104,7 @@ class Variant:
         float_latency_ms: of the same network in float by the same runtime, timed in turns with it;
             None where it is not in int8.
         against_origin: test samples that only it, or only the network it was made of, has right.
+        peak_memory_mib: as of `Cost`; None where another runtime than torch holds it.
     """
 
     of: str
@@ -123,6 +124,7 @@ class Variant:
     seconds: float
     float_latency_ms: float | None = None
     against_origin: Discordant | None = None
+    peak_memory_mib: float | None = None
 
     @property
     def name(self) -> str:
@@ -132,7 +134,7 @@ class Variant:
     @property
     def metrics(self) -> dict[str, float]:
         """The few numbers by which variants are compared."""
-        quality = self.scores.compared_by.key
+        quality, peak = self.scores.compared_by.key, self.peak_memory_mib
         return {
             f"val/{quality}": self.validation.quality,
             f"test/{quality}": self.scores.quality,
@@ -143,6 +145,7 @@ class Variant:
             "cost/macs": self.macs,
             "cost/file_bytes": self.file_bytes,
             "cost/latency_ms": self.latency_ms,
+            **({} if peak is None else {"cost/peak_memory_mib": peak}),
         }
 
 
@@ -405,7 +408,7 @@ def table(report: Report) -> list[dict[str, str | float | int | None]]:
             "parameters": cost.parameters,
             "MACs": cost.macs,
             "KiB on disk": None if one.file_bytes is None else one.file_bytes / 1024,
-            "peak MiB": cost.peak_memory_mib if isinstance(cost, Cost) else None,
+            "peak MiB": cost.peak_memory_mib,
             "latency ms": cost.latency_ms,
             **_ranking_columns(one.scores.ranking),
         }

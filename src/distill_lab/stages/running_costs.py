@@ -37,6 +37,7 @@ class Asked:
         like: tells what inputs look like; the network itself, or what it was made of.
         latency: measured before.
         on_cpu: whether it can run nowhere else, as what was exported or has int8 weights.
+        file_bytes: of the file that holds it for that runtime.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Asked:
     latency: Latency
     runtime: str = PYTORCH
     on_cpu: bool = False
+    file_bytes: int | None = None
 
 
 @contextmanager
@@ -131,7 +133,13 @@ def _measured_on(
     batches = [placeholder(asked.like, shape, size).to(device) for size in evaluation.batch_sizes]
     found = [throughput(asked.net, batch, evaluation.throughput_seconds) for batch in batches]
     cost = RunningCost(
-        asked.name, asked.runtime, device.type != "cpu", asked.latency, found, energy=None
+        asked.name,
+        asked.runtime,
+        device.type != "cpu",
+        asked.latency,
+        found,
+        energy=None,
+        file_bytes=asked.file_bytes,
     )
     if meter is None:
         return cost
@@ -165,4 +173,5 @@ def _exported(context: Context, asked: Asked) -> Asked:
     single = placeholder(asked.like, context.info.input_shape, 1)
     repeats = context.parts.evaluation.latency_repeats
     timed = latencies_on([graph], single, repeats)[0]
-    return Asked(asked.name, graph, asked.like, timed, graph.runtime, on_cpu=True)
+    size = len(graph.content)
+    return Asked(asked.name, graph, asked.like, timed, graph.runtime, on_cpu=True, file_bytes=size)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from http.client import HTTPException
 
 from distill_lab.data.network import SOCKET_SECONDS, socket_timeout
-from distill_lab.errors import RunError, WeightsDoNotFit
+from distill_lab.errors import ConfigError, RunError
 from distill_lab.measure.cost import measure_cost
 from distill_lab.measure.scores import score
 from distill_lab.models.published import published
@@ -32,6 +32,7 @@ def run(context: Context) -> TeacherChoice:
     """Train every point of the teacher's grid once per seed and keep the highest scores.
 
     Raises:
+        ConfigError: `selection.from_run` names a run on other data.
         RunError: `selection.from_run` names no run that has a student, or the weights of
             `selection.weights` could not be had.
     """
@@ -78,6 +79,7 @@ def _taken(context: Context, run_id: str) -> Candidate:
             f"selection.from_run: the store has no run {run_id!r} with a distilled student. "
             "Give the id of a finished run of all stages."
         )
+    _require_same_data(context, run_id, trained[-1].tags)
     student = from_plain(TrainedStudent, store.read_json(trained[-1].id, HANDOFF))
     try:
         net = context.trained_network(student)
@@ -85,13 +87,6 @@ def _taken(context: Context, run_id: str) -> Candidate:
         raise RunError(
             f"selection.from_run: {student.architecture.target}, the student of {run_id}, cannot "
             f"be made here: {error}"
-        ) from error
-    except WeightsDoNotFit as error:
-        info, origin = context.info, trained[-1].tags["data"]
-        raise RunError(
-            f"selection.from_run: {student.label}, the student of {run_id}, was trained on "
-            f"{origin} and cannot teach {info.name}, which has {info.num_classes} classes and "
-            f"inputs {info.input_shape}. Take a run on the same data."
         ) from error
     return Candidate(
         student.label,
@@ -102,6 +97,23 @@ def _taken(context: Context, run_id: str) -> Candidate:
         measure_cost(net, context.info.input_shape, LATENCY_REPEATS),
         0.0,
     )
+
+
+def _require_same_data(context: Context, run_id: str, tags: dict[str, str]) -> None:
+    """Refuse a student of other samples or labels, be they of the same shapes.
+
+    Raises:
+        ConfigError: naming both datasets.
+    """
+    ours, theirs = context.data_checksum, tags["data_checksum"]
+    if ours != theirs:
+        raise ConfigError(
+            [
+                f"selection.from_run: the student of {run_id} was trained on {tags['data']} "
+                f"(checksum {theirs[:12]}), and this run is on {context.info.name} (checksum "
+                f"{ours[:12]}). Take a run on the same data, with the same keys of data."
+            ]
+        )
 
 
 def _loaded(context: Context, name: str) -> Candidate:

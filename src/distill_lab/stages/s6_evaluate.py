@@ -85,7 +85,10 @@ def run(
         data=_tested(context),
         running=running_costs(
             context,
-            [Asked(item.name, item.net, item.net, item.latency) for item in measured],
+            [
+                Asked(item.name, item.net, item.net, item.latency, file_bytes=row.file_bytes)
+                for item, row in zip(measured, rows, strict=True)
+            ],
             made,
             [Training(CONTROL, control.seconds), Training(DISTILLED, student.seconds)],
         ),

@@ -22,6 +22,7 @@ from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.measure.fidelity import agreement, kl_to_teacher
 from distill_lab.measure.paired import mcnemar
+from distill_lab.measure.peak_memory import peak_with_mib, weights_of
 from distill_lab.measure.scores import score
 from distill_lab.measure.timing import Latency, latencies_on
 from distill_lab.stages.context import Context
@@ -91,8 +92,9 @@ class Maker:
 
     def asked(self, chain: Chain, variant: Variant) -> Asked:
         """Return what a variant that was obtained is asked for its cost as."""
-        net, like = self._net(chain), self.origin.net
-        return Asked(variant.name, net, like, self._latencies[chain], variant.runtime, on_cpu=True)
+        net, like, timed = self._net(chain), self.origin.net, self._latencies[chain]
+        size = variant.file_bytes
+        return Asked(variant.name, net, like, timed, variant.runtime, on_cpu=True, file_bytes=size)
 
     def _fingerprints(self, chain: Chain) -> dict[str, str]:
         """Return hashes of all that can change the file: with the code it reaches, and without."""
@@ -234,6 +236,7 @@ class Maker:
             seconds=seconds,
             against_origin=mcnemar(answered(on_test, test), self.right),
             float_latency_ms=None if twin is None else latencies[1].p50_ms,
+            peak_memory_mib=_peak_memory_mib(net, inputs),
         )
 
     def _in_float(self, chain: Chain) -> nn.Module | None:
@@ -275,3 +278,9 @@ class Maker:
 
     def _title(self, chain: Chain) -> str:
         return f"{self.origin.name} + {' + '.join(chain)}"
+
+
+def _peak_memory_mib(net: nn.Module, inputs: Tensor) -> float | None:
+    """Count the memory of one inference; None where another runtime than torch holds it."""
+    weights = net.weights if isinstance(net, Graph) else weights_of(net)
+    return None if weights is None else peak_with_mib(net, inputs, weights)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from distill_lab.contracts import Quality
-from distill_lab.errors import ConfigError, RunError, WeightsDoNotFit, nearest, without_secret
+from distill_lab.errors import ConfigError, RunError, nearest, without_secret
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import SHA256, TrackedRun
@@ -212,17 +212,14 @@ class Store:
         """Load verified safetensors weights into a network and return it in eval mode.
 
         Raises:
-            RunError: they are missing or altered.
-            WeightsDoNotFit: they are of another network.
+            RunError: they are missing, altered, or of another network.
         """
         weights = load_file(self.verify(run_id, path, sha256))
         try:
             net.load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
-            raise WeightsDoNotFit(
-                f"weights {path!r} of run {run_id} do not fit: {reason}"
-            ) from error
+            raise RunError(f"weights {path!r} of run {run_id} do not fit: {reason}") from error
         return net.eval()
 
     def get(self, run_id: str) -> RunSummary:
