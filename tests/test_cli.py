@@ -168,6 +168,16 @@ def test_sigterm_becomes_an_exit_code_and_the_handler_goes(capsys, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("words", [["--help"], ["scoreboard"]])
+def test_a_reader_that_has_had_enough_ends_the_program_quietly(words):
+    command = [sys.executable, "-m", "distill_lab", *words]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program.stdout.close()
+    with program.stderr as err:
+        assert err.read() == ""
+    assert program.wait() == 141  # 128 and the number of SIGPIPE, as the shell has it
+
+
 @pytest.mark.slow
 def test_sigterm_in_training_ends_the_program_and_its_runs(workdir):
     long = ["selection.regime.epochs=100000", "architecture@teacher=mlp_30"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
 EXIT_TERMINATED = 143
 STOPPED = "\nStopped; finished stages will be reused by the same command."
 ASK_HELP = frozenset(("--help", "-h", "help"))
@@ -64,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     be_quiet()
     try:
         with sigterm_raises():
-            return _command(words)
+            code = _command(words)
+            sys.stdout.flush()
+            return code
     except ConfigError as error:
         print(without_secret(str(error)), file=sys.stderr)
         return EXIT_CONFIG
@@ -77,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         print(STOPPED, file=sys.stderr)
         return EXIT_TERMINATED
+    except BrokenPipeError:  # whoever read it has had enough, as `| head` has
+        # What waits to be written goes nowhere, or Python would fail on it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
 
 
 def _command(words: list[str]) -> int:

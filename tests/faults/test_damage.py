@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_damaged_candidate_is_trained_again_with_the_same_weights(program, who
     assert again.code == 0, again.err
     assert "was altered" in again.out
     assert kept(done).num_batches() == before + 12, "the teacher alone, whose weights are the same"
+
+
+def test_a_damaged_checkpoint_is_named_and_its_training_begun_anew(program, whole, kept, tmp_path):
+    assert program(tmp_path, in_batch=4).code == -signal.SIGKILL
+    (checkpoint,) = kept(tmp_path).left()
+    flip(checkpoint)
+    again = program(tmp_path)
+    assert again.code == 0, again.err
+    assert "does not have its SHA-256" in again.err
+    assert kept(tmp_path).numbers() == whole.numbers()
+    assert kept(tmp_path).left() == []
 
 
 def test_damaged_rows_of_the_cache_are_asked_again(program, whole, kept, done, tmp_path):

@@ -94,6 +94,12 @@ def test_a_teacher_of_other_data_is_refused_be_it_of_the_same_shape(program, kep
     assert program(tmp_path, f"selection.from_run={trained.info.run_id}").code == 0
 
 
+def test_teachers_of_one_class_alone_are_refused(on):
+    ended = on("selection.regime.leave_out_classes=[0,2]")
+    assert ended.code == 2, ended.err
+    assert "selection.regime.leave_out_classes: [0, 2] leaves teachers one class alone" in ended.err
+
+
 @pytest.mark.parametrize("where", ["selection.regime", "regime"])
 def test_a_loss_that_is_not_finite_is_told_with_what_to_lower(program, kept, tmp_path, where):
     optimizer = [f"{where}.optimizer=sgd", f"{where}.lr=1e30"]

@@ -38,3 +38,8 @@ def test_a_password_is_not_told():
 def test_other_errors_pass():
     with pytest.raises(ConfigError), refusals_told():
         raise ConfigError(["seed: is missing."])
+
+
+def test_a_reader_that_has_gone_is_no_refusal():
+    with pytest.raises(BrokenPipeError), refusals_told():
+        raise BrokenPipeError

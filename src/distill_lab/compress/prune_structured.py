@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_lab.compress.base import Step
 from distill_lab.compress.layers import WEIGHTED, reaches, weighted_layers
-from distill_lab.compress.ranges import require_fraction, require_rounds
+from distill_lab.compress.pruning import Pruning
 
 PRUNABLE = (*WEIGHTED, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding)
 """Layers with weights that may be in the network; embeddings lose no channel."""
@@ -20,7 +19,7 @@ BEFORE = "width_before_pruning"
 """Attribute of a layer: its channels before the first round."""
 
 
-class PruneStructured(Step):
+class PruneStructured(Pruning):
     """Channels whose weights have the smallest L2 norm are taken out, in every layer that many.
 
     Channels that have to go together, as those that a shortcut adds, do. What is
@@ -38,13 +37,6 @@ class PruneStructured(Step):
         ValueError: a number is out of range.
     """
 
-    def __init__(self, fraction: float, rounds: int, epochs: int) -> None:
-        require_fraction(fraction)
-        require_rounds(rounds, epochs)
-        self.fraction = fraction
-        self.rounds = rounds
-        self.epochs = epochs
-
     def check(self, net: nn.Module, example: Tensor) -> None:
         """Refuse layers that mix their channels, and channels that cannot be followed."""
         for path, module in reversed(list(net.named_modules())):  # the whole network last
@@ -59,7 +51,7 @@ class PruneStructured(Step):
             for _, layer in _narrowed(copy):
                 setattr(layer, BEFORE, len(layer.weight))
         self.check(copy, examples[:1])
-        left = (1 - self.fraction) ** ((number + 1) / self.rounds)
+        left = self.left_after(number)
         gone: dict[nn.Module, float] = {}
         for _, layer in _narrowed(copy):
             kept = round(left * _width(layer))

@@ -7,12 +7,11 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from distill_lab.compress.base import Step
 from distill_lab.compress.layers import WEIGHTED, require_reach, weighted_layers
-from distill_lab.compress.ranges import require_fraction, require_rounds
+from distill_lab.compress.pruning import Pruning
 
 
-class PruneUnstructured(Step):
+class PruneUnstructured(Pruning):
     """The smallest weights of all its layers together become zero, and stay so in later trainings.
 
     Shapes stay, so do the time of a forward pass and its MACs; zeros need no room in the file. In
@@ -27,13 +26,6 @@ class PruneUnstructured(Step):
     Raises:
         ValueError: a number is out of range.
     """
-
-    def __init__(self, fraction: float, rounds: int, epochs: int) -> None:
-        require_fraction(fraction)
-        require_rounds(rounds, epochs)
-        self.fraction = fraction
-        self.rounds = rounds
-        self.epochs = epochs
 
     def check(self, net: nn.Module, example: Tensor) -> None:
         """Refuse a network most of whose weights are in other layers, or that would lose all."""
@@ -50,7 +42,7 @@ class PruneUnstructured(Step):
         self.check(net, examples)
         copy = deepcopy(net)
         weights = [layer.weight for _, layer in weighted_layers(copy)]
-        left = (1 - self.fraction) ** ((number + 1) / self.rounds)
+        left = self.left_after(number)
         with torch.no_grad():
             for weight, mask in zip(weights, largest(weights, left), strict=True):
                 weight.mul_(mask)

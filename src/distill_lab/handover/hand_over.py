@@ -15,6 +15,7 @@ from distill_lab.handover.examples import EXAMPLES
 from distill_lab.handover.files import ONNX, Copies, copies_of, own_inputs
 from distill_lab.handover.load import CONFIG, WEIGHTS, described
 from distill_lab.handover.model_card import Facts, OfClass, model_card
+from distill_lab.measure.classes import num_of_class
 from distill_lab.models.deployed import Deployed
 from distill_lab.naming import command
 from distill_lab.stages.handoffs import (
@@ -206,9 +207,9 @@ def by_class(said: Tensor, targets: Tensor, info: DataInfo) -> tuple[OfClass, ..
         targets: (N,) class indices.
         info: names the classes.
     """
-    counts = targets.bincount(minlength=info.num_classes).tolist()
-    right = targets[said == targets].bincount(minlength=info.num_classes).tolist()
-    return tuple(map(OfClass, info.class_names, right, counts))
+    chosen = (said == targets, torch.ones_like(targets, dtype=torch.bool))
+    counts = (num_of_class(targets, one, info.num_classes) for one in chosen)
+    return tuple(map(OfClass, info.class_names, *counts))
 
 
 def _range(train: Arrays, info: DataInfo) -> tuple[float, float] | None:

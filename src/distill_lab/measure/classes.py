@@ -38,6 +38,18 @@ class ClassChange:
         return self.student_right - self.teacher_right
 
 
+def num_of_class(targets: Tensor, chosen: Tensor, num_classes: int) -> list[int]:
+    """Count the samples of each class among those that are chosen.
+
+    Args:
+        targets: (N,) class indices.
+        chosen: (N,) bool.
+        num_classes: K.
+    """
+    counts: list[int] = targets[chosen].bincount(minlength=num_classes).tolist()
+    return counts
+
+
 def class_changes(
     targets: Tensor, right: tuple[Tensor, Tensor, Tensor], names: list[str]
 ) -> list[ClassChange]:
@@ -51,7 +63,7 @@ def class_changes(
     teacher, _, student = right
     every = torch.ones_like(teacher)
     chosen = (every, *right, teacher & ~student, student & ~teacher)
-    counts = [torch.bincount(targets[one], minlength=len(names)).tolist() for one in chosen]
+    counts = [num_of_class(targets, one, len(names)) for one in chosen]
     of_each = zip(names, *counts, strict=True)
     return sorted((ClassChange(*one) for one in of_each), key=lambda one: one.change)
 

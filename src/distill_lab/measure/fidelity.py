@@ -50,6 +50,16 @@ def fidelity(student_logits: Tensor, teacher_logits: Tensor) -> Fidelity:
     return Fidelity(agreement(*both), kl_to_teacher(*both))
 
 
+def logit_difference(logits: Tensor, of_copy: Tensor) -> float:
+    """Largest difference of a logit, as a share of the largest logit; not a number where one is.
+
+    Args:
+        logits: (N, K), of a network.
+        of_copy: (N, K), of what should answer as it does.
+    """
+    return float((of_copy - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
+
+
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
     """Fraction of samples for which both give the same top class; higher is better.
 

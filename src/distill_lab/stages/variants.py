@@ -20,7 +20,7 @@ from distill_lab.environment import environment
 from distill_lab.errors import RunError
 from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import count_macs, count_parameters
-from distill_lab.measure.fidelity import agreement, kl_to_teacher
+from distill_lab.measure.fidelity import agreement, kl_to_teacher, logit_difference
 from distill_lab.measure.paired import mcnemar
 from distill_lab.measure.peak_memory import peak_with_mib, weights_of
 from distill_lab.measure.scores import score
@@ -261,7 +261,7 @@ class Maker:
             predict_logits(self._net(one), context.splits.test, context.info)
             for one in (chain, chain[:-1])
         )
-        found = float((said - asked).abs().max() / asked.abs().max().clamp(min=1e-12))
+        found = logit_difference(asked, said)
         if not found <= step.tolerance:
             raise RunError(
                 f"compress.{chain[-1]}.tolerance: of the {self.origin.name}, a logit on the "

@@ -28,6 +28,8 @@ def refusals_told() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # of whoever reads what is printed
+        raise
     except REFUSED as error:
         what = without_secret(" ".join(str(error).split()))
         raise Refused(f"{what}. {_advice(error, what)}") from error
