@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from distill_lab import parallel
 from distill_lab.parallel import (
     Prefixed,
     Terminated,
+    be_quiet,
     in_worker,
     stopped_with_this_process,
     under_name,
@@ -212,3 +214,12 @@ def test_bars_are_off_for_workers_alone(ended, monkeypatch):
     with stopped_with_this_process():
         assert os.environ["TQDM_DISABLE"] == "1"
     assert "TQDM_DISABLE" not in os.environ
+
+
+def test_warnings_of_ours_are_told_also_where_those_of_all_others_are_not(monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "level", logging.ERROR)
+    logging.getLogger("distill_lab").setLevel(logging.NOTSET)
+    ours = logging.getLogger("distill_lab.data.fetch")
+    assert not ours.isEnabledFor(logging.WARNING)
+    be_quiet()
+    assert ours.isEnabledFor(logging.WARNING)

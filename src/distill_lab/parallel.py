@@ -6,6 +6,7 @@ leaves out every job that still waits. If it died instead, joblib would kill the
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -63,6 +64,8 @@ def be_quiet() -> None:
     warnings.filterwarnings(
         "ignore", module=r"(pytorch_lightning|lightning|torch|mlflow|torchmetrics)\b"
     )
+    # mlflow.pytorch has all loggers tell of errors alone, when stage 6 of a first job imports it.
+    logging.getLogger("distill_lab").setLevel(logging.WARNING)
 
 
 def in_worker() -> bool:
