@@ -40,7 +40,7 @@ TINY = [
     "hardware.checkpoint_minutes=1e-6",
 ]
 """A run of a second that saves its trainings after every batch."""
-MEASURED = ("latency", "seconds", "throughput", "cache/", "memory", "energy")
+MEASURED = ("latency", "seconds", "throughput", "cache/", "memory", "energy", "usd")
 """In the names of metrics that are of the machine, and differ from run to run."""
 
 
