@@ -190,6 +190,7 @@ def deep_problems(
         {name: component(node) for name, node in steps.items()},
         settings_of(config["variants"]) if sound("variants") else None,
         settings_of(config["price"]) if sound("price") else None,
+        settings_of(config["hardware"]) if sound("hardware") else None,
     )
 
 

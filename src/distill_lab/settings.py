@@ -483,10 +483,12 @@ class Hardware:
             number = getattr(self, name)
             _require(name, number, ">= 1", number >= 1)
             _require(name, number, one, several or number == 1)
-        gpus = "single_device or ddp unless hardware.accelerator=gpu"
-        _require(
-            "strategy", self.strategy, gpus, self.strategy != "fsdp" or self.accelerator == "gpu"
-        )
+        if self.strategy == "fsdp":
+            with_it = "with hardware.strategy=fsdp"
+            minutes = self.checkpoint_minutes
+            _require("checkpoint_minutes", minutes, f"null {with_it}", minutes is None)
+            rule = f"32-true or bf16-mixed {with_it}"
+            _require("precision", self.precision, rule, self.precision != "16-mixed")
         alone = "false with several processes"
         _require("compile", self.compile, alone, not (several and self.compile))
         _positive("threads", self.threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -125,6 +126,7 @@ def fit(
     callbacks = [keep, SendCurve(log), Bar(title, info.quality)]
     if watch is not None:
         callbacks.append(Prune(watch, info.quality))
+    whole = deepcopy(trainee.net) if hardware.strategy == "fsdp" else None  # the other is sharded
     start = perf_counter() - (0.0 if saved is None else saved["seconds"])
     needed = splits._replace(test=splits.validation)  # which nobody reads
     job = Job(trainee, info, needed, regime, hardware, seed, saved)
@@ -138,8 +140,9 @@ def fit(
             if checkpoint is not None:
                 checkpoint.remove()  # neither is gone on with; after any other error it may be
             raise
-    _lay_out(trainee, torch.contiguous_format)
-    net = trainee.net.cpu()
+    if whole is None:
+        _lay_out(trainee, torch.contiguous_format)
+    net = trainee.net.cpu() if whole is None else whole
     net.load_state_dict(keep.state)
     fitted = Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
     if checkpoint is not None and fitted.seconds >= checkpoint.every_seconds:

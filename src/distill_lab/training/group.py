@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from distill_lab.contracts import Output
 from distill_lab.data.counter import bits
@@ -74,11 +75,12 @@ class Group:
         return [None if g is None else next(parts).view_as(g) for g in gradients]
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Put the mean over the processes in the place of each gradient."""
+        """Put the mean over the processes in the place of each gradient that is not sharded."""
         if self.size == 1:
             return
-        means = self.average([parameter.grad for parameter in parameters])
-        for parameter, mean in zip(parameters, means, strict=True):
+        whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+        means = self.average([parameter.grad for parameter in whole])
+        for parameter, mean in zip(whole, means, strict=True):
             if parameter.grad is not None and mean is not None:
                 parameter.grad.copy_(mean)
 
@@ -147,3 +149,8 @@ class _Gather(torch.autograd.Function):
 
 
 ALONE = Group()
+
+
+def unsharded(value: Tensor) -> Tensor:
+    """Return a tensor as a whole; all processes must ask for it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from distill_lab.settings import Hardware
 from distill_lab.training.group import ALONE, Group
+from distill_lab.training.trainee import Trainee
 
 
 def make_trainer(
@@ -38,7 +43,26 @@ def make_trainer(
 
 
 def _strategy(hardware: Hardware) -> str | Strategy:
-    return "auto" if hardware.num_processes == 1 else Together()
+    if hardware.strategy == "single_device":
+        return "auto"
+    return Sharded() if hardware.strategy == "fsdp" else Together()
+
+
+def problem_of_strategy(hardware: Hardware) -> str | None:
+    """Make strategy and trainer as a training would, as far as the devices are there.
+
+    Returns:
+        A sentence that names the key; None where they can be made.
+    """
+    if hardware.strategy == "single_device":
+        return None
+    try:
+        _strategy(hardware)
+        if hardware.accelerator == "cpu" or torch.cuda.device_count() >= hardware.devices:
+            make_trainer(1, hardware, [], Group(size=hardware.num_processes))
+    except (MisconfigurationException, ValueError) as error:
+        return f"hardware.strategy: {' '.join(str(error).split())}"
+    return None
 
 
 class Together(DDPStrategy):
@@ -49,6 +73,21 @@ class Together(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Leave the module as it is."""
+
+
+class Sharded(Together):
+    """Each process keeps its part of the weights of `Trainee.net`, and of the optimizer's state.
+
+    They are put together for a step and taken apart after it, by torch's `fully_shard`, which
+    averages their gradients too. What a loss term trains is whole in every process.
+    """
+
+    def configure_ddp(self) -> None:
+        """Shard the network as one: layers may read each other's weights."""
+        module = self.lightning_module
+        assert isinstance(module, Trainee)
+        mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+        fully_shard(module.net, mesh=mesh)
 
 
 class Place(LightningEnvironment):

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from distill_lab.contracts import Batch, LossValue
 from distill_lab.measure.ranking import ranking
@@ -87,18 +88,23 @@ class Trainee(pl.LightningModule, ABC):
         return self._average.net if self._average is not None else self.net
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimiser over everything trainable: fused, which is faster, except DOT."""
+        """Return the optimiser over everything trainable: fused, which is faster, where it can be.
+
+        DOT is not, nor is any of sharded weights, beside which there may be whole ones.
+        """
         regime = self.regime
         parameters = [p for p in self.parameters() if p.requires_grad]
         decay = regime.weight_decay
+        fused = not any(isinstance(parameter, DTensor) for parameter in parameters)
+        how: dict[str, Any] = {"fused": True} if fused else {"foreach": False}
         if regime.optimizer == "sgd":
             return torch.optim.SGD(
-                parameters, regime.lr, momentum=regime.momentum, weight_decay=decay, fused=True
+                parameters, regime.lr, momentum=regime.momentum, weight_decay=decay, **how
             )
         if regime.optimizer == "dot":
             return DOT(parameters, regime.lr, regime.momentum, regime.dot_delta, decay)
         betas = (regime.momentum, 0.999)
-        return torch.optim.AdamW(parameters, regime.lr, betas=betas, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(parameters, regime.lr, betas=betas, weight_decay=decay, **how)
 
     def on_train_start(self) -> None:
         """Count the steps ahead."""
