@@ -33,6 +33,10 @@ class Workers:
         self.num_workers = num_workers
         self._idle: DataLoader | None = None
 
+    def __reduce__(self) -> tuple[type[Workers], tuple[Decoder, int]]:
+        """Go to another process without the processes of this one."""
+        return Workers, (self.decoder, self.num_workers)
+
     def decoded(self, requests: Iterable[Request], count: int) -> Iterator[Tensor]:
         """Yield (B, C, H, W) uint8 for each request.
 

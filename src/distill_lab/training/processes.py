@@ -108,7 +108,7 @@ class _Others:
         for rank in ranks:
             ours, theirs = context.Pipe()
             told = (self.hardware, rank, str(self._path), theirs, self._work)
-            process = context.Process(target=_take_part, args=told, daemon=True)  # type: ignore[attr-defined]
+            process = context.Process(target=_take_part, args=told)  # type: ignore[attr-defined]
             process.start()
             theirs.close()
             self._made.append((process, ours))
@@ -188,7 +188,7 @@ def _join(hardware: Hardware, rank: int, store: dist.Store) -> Group:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # names of hosts may lead nowhere
     on_gpus = hardware.accelerator != "cpu" and torch.cuda.is_available()
     if on_gpus:
-        torch.cuda.set_device(rank)
+        torch.cuda.set_device(rank % hardware.devices)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
         store=store,
