@@ -137,9 +137,10 @@ class _Others:
 
 
 def _how_it_ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed (SIGKILL: perhaps there was no memory left)"
     if code < 0:
-        name = signal.Signals(-code).name
-        return f"was killed ({name}: perhaps there was no memory left)" if code == -9 else name
+        return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
 
 
