@@ -148,10 +148,14 @@ def test_fewer_samples_than_processes_are_refused(split):
 
 
 def test_processes_divide_the_validation_split_in_order():
-    assert len(SPLITS.validation.targets) == 9
-    parts = [module(share=(rank, 2)).val_dataloader() for rank in range(2)]
-    numbers = [[batch.index.tolist() for batch in part] for part in parts]
-    assert numbers == [[[0, 1, 2, 3, 4]], [[5, 6, 7, 8]]]
+    parts = [list(module(share=(rank, 3)).val_dataloader()) for rank in range(3)]
+    assert [[len(batch.index) for batch in part] for part in parts] == [
+        [128, 46],
+        [128, 45],
+        [128, 45],
+    ]
+    numbers = torch.cat([batch.index for part in parts for batch in part])
+    assert numbers.tolist() == list(range(520))
 
 
 @pytest.mark.parametrize(
