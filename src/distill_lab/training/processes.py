@@ -6,11 +6,9 @@ a training ends, and ends the others: whatever happens to it, none of them stays
 
 from __future__ import annotations
 
-import io
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import tempfile
 import warnings
@@ -21,24 +19,21 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.utils import parametrize
 
 from distill_lab.errors import RunError
 from distill_lab.own_code import make_importable
 from distill_lab.settings import Hardware
 from distill_lab.training.group import ALONE, Group
+from distill_lab.training.sending import packed, receive, send
 
 START = "forkserver"
 """How they are started: a fork of this process would have the locks of its threads."""
 PRELOADED = ("torch", "pytorch_lightning")
 SILENT = timedelta(minutes=30)  # for so long a process may not answer before the others give up
-CHUNK = 2**28  # bytes of the job that are sent at once
 SECONDS_TO_TELL = 5.0  # of a process that fails, until this one knows why
 
 Work = Callable[[Any, Group], None]
@@ -60,14 +55,14 @@ def several(hardware: Hardware, job: Any, work: Work) -> Iterator[Group]:
     if hardware.num_processes == 1:
         yield ALONE
         return
-    packed = _packed(job)
+    told = packed(job)
     with tempfile.TemporaryDirectory() as folder:
         others = _Others(hardware, Path(folder) / "store", work)
         try:
             others.start()
             group = _join(hardware, 0, others.store)
-            _send(packed)
-            del packed
+            send(told)
+            del told
             yield group
         except RuntimeError as error:
             reason = others.reason()
@@ -170,7 +165,7 @@ def _take_part(hardware: Hardware, rank: int, path: str, tells: Connection, work
         store = dist.FileStore(path, hardware.num_processes)
         store.set(_here(rank), "")
         group = _join(hardware, rank, store)
-        work(_job(), group)
+        work(receive(), group)
         tells.recv()  # nothing comes: process 0 may still be reading what this one has sent
     except BaseException as error:
         tells.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -198,54 +193,3 @@ def _join(hardware: Hardware, rank: int, store: dist.Store) -> Group:
         timeout=SILENT,
     )
     return Group(rank, hardware.num_processes)
-
-
-def _send(packed: bytearray) -> None:
-    """Send a job to all others."""
-    dist.broadcast(torch.tensor(len(packed)), 0)
-    for part in torch.frombuffer(packed, dtype=torch.uint8).split(CHUNK):
-        dist.broadcast(part, 0)
-
-
-def _job() -> Any:
-    """Receive what process 0 sends."""
-    size = torch.tensor(0)
-    dist.broadcast(size, 0)
-    packed = torch.empty(int(size), dtype=torch.uint8)
-    for part in packed.split(CHUNK):
-        dist.broadcast(part, 0)
-    return torch.load(io.BytesIO(packed.numpy().data), weights_only=False)  # our own, a moment ago
-
-
-def _packed(job: Any) -> bytearray:
-    buffer = io.BytesIO()
-    try:
-        torch.save(job, buffer, _PICKLE, pickle.DEFAULT_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise RunError(
-            "hardware.devices: the training cannot be sent to further processes: "
-            f"{' '.join(str(error).split())}. Set hardware=cpu or gpu."
-        ) from error
-    return bytearray(buffer.getbuffer())
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles layers whose weights are computed too, whose class torch makes on the fly."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Return how such a layer is made again; others as ever."""
-        if not isinstance(obj, nn.Module) or "parametrizations" not in obj._modules:
-            return NotImplemented
-        return _parametrized, (parametrize.type_before_parametrizations(obj), obj.__dict__)
-
-
-_PICKLE = SimpleNamespace(**{**vars(pickle), "Pickler": _Pickler})
-
-
-def _parametrized(kind: type[nn.Module], state: dict[str, Any]) -> nn.Module:
-    module = kind.__new__(kind)
-    module.__dict__ = state
-    parametrize._inject_new_class(module)
-    for name in module.parametrizations:  # type: ignore[union-attr]
-        parametrize._inject_property(module, name)
-    return module
