@@ -168,7 +168,7 @@ def test_each_answer_of_a_teacher_is_computed_and_kept_once(
 
     compare(make)
     assert [cache.num_computed for cache in caches] == [NUM_TRAIN, NUM_TRAIN]
-    assert [cache.num_read for cache in caches] == [2 * NUM_TRAIN, 2 * NUM_TRAIN]
+    assert [cache.num_read for cache in caches] == [NUM_TRAIN, NUM_TRAIN]
     names = [sorted(file.name for file in cache.folder.glob("*.rows")) for cache in caches]
     assert names[0] == names[1] != []
 
