@@ -127,6 +127,8 @@ SOUND = {
         "compile": False,
         "threads": 2,
         "checkpoint_minutes": 1.0,
+        "strategy": "single_device",
+        "num_nodes": 1,
     },
 }
 
@@ -210,7 +212,8 @@ def test_sound_values_are_kept_as_given(cls):
         *cases(Cache, "folder", "", " "),
         *cases(Cache, "views", 0),
         *cases(Cache, "top_k", 0),
-        *cases(Hardware, "devices", 0),
+        *cases(Hardware, "devices", 0, 2),
+        *cases(Hardware, "num_nodes", 0, 2),
         *cases(Hardware, "threads", 0),
         *cases(Hardware, "checkpoint_minutes", 0.0),
     ],
@@ -274,6 +277,12 @@ def test_the_momenta_of_dot_may_reach_zero(momentum, delta):
 )
 def test_null_means_no_limit(cls, name):
     assert getattr(cls(**(SOUND[cls] | {name: None})), name) is None
+
+
+def test_a_training_is_shared_by_the_processes_of_all_machines():
+    several = {"strategy": "ddp", "devices": 4, "num_nodes": 3}
+    assert Hardware(**(SOUND[Hardware] | several)).num_processes == 12
+    assert Hardware(**SOUND[Hardware]).num_processes == 1
 
 
 def test_the_budget_of_parameters_may_be_left_to_the_grid():

@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     """One batch as the data module yields it.
 
     Attributes:
-        inputs: (B, ...) tensor, or a dict of such tensors.
+        inputs: (B, ...) tensor, or a dict of such tensors. Where several processes share a batch,
+            this process's rows of it; all else is of the whole batch.
         targets: (B,) class indices, or (B, K) probabilities after mixing.
         index: (B,) number of each sample in its split.
         view: (B,) number of the augmentation that was applied, the same for the whole batch; 0 on

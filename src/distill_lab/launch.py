@@ -44,6 +44,9 @@ NEED_TORCH = (
     "variants",
     "price",
     "experiments",
+    "hardware.devices",
+    "hardware.num_nodes",
+    "hardware.strategy",
 )
 
 
@@ -190,12 +193,14 @@ def deep_problems(
         {name: component(node) for name, node in steps.items()},
         settings_of(config["variants"]) if sound("variants") else None,
         settings_of(config["price"]) if sound("price") else None,
+        settings_of(config["hardware"]) if sound("hardware") else None,
     )
 
 
 def _needs_torch(overrides: Sequence[str], found: Sequence[str]) -> bool:
     """Tell whether an override that looks sound so far touches what only torch can judge."""
-    touched = [key for key, _ in map(split_override, overrides) if key.startswith(NEED_TORCH)]
+    given = [key for key, _ in map(split_override, overrides)]
+    touched = [key for key in given if key.startswith(NEED_TORCH) or key == "hardware"]
     keys = [key.rpartition("@")[2] for key in touched]
     return any(not any(_is_about(problem, key) for problem in found) for key in keys)
 
@@ -323,7 +328,7 @@ def _run_job(parts: Parts, overrides: Sequence[str], name: str | None, watch: Wa
     from distill_lab.run_report import COMMAND
     from distill_lab.tracking.store import Store
 
-    _require_gpu_where_asked(parts)
+    _require_devices(parts)
     tracking = parts.tracking
     store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
     tags = {"overrides": without_secret(" ".join(overrides)), COMMAND: command(overrides)}
@@ -347,11 +352,25 @@ def _run_job(parts: Parts, overrides: Sequence[str], name: str | None, watch: Wa
     return done
 
 
-def _require_gpu_where_asked(parts: Parts) -> None:
+def _require_devices(parts: Parts) -> None:
     import torch
 
     hardware, seen = parts.hardware, torch.cuda.is_available()
     if hardware.accelerator == "gpu" and not seen:
-        raise ConfigError(["hardware.accelerator: torch sees no GPU here; use hardware=cpu."])
+        raise ConfigError(
+            ["hardware.accelerator: torch sees no GPU here; use hardware=cpu, or hardware=ddp."]
+        )
+    if hardware.accelerator != "cpu" and seen and torch.cuda.device_count() < hardware.devices:
+        count = torch.cuda.device_count()
+        raise ConfigError(
+            [f"hardware.devices: torch sees {count} GPUs here, got {hardware.devices}."]
+        )
+    if hardware.num_nodes > 1:
+        raise ConfigError(
+            [
+                "hardware.num_nodes: several machines can be configured and checked, not run yet; "
+                f"must be 1, got {hardware.num_nodes}."
+            ]
+        )
     if hardware.precision == "16-mixed" and (hardware.accelerator == "cpu" or not seen):
         raise ConfigError(["hardware.precision: 16-mixed needs a GPU; use bf16-mixed or 32-true."])

@@ -31,8 +31,18 @@ from distill_lab.models.published import TIMM, published
 from distill_lab.models.reused_classifier import with_classifier_of
 from distill_lab.models.start import minilm, start_encoder
 from distill_lab.own_parts import is_own, made_by_own_code
-from distill_lab.settings import OF_NUMBERS, OF_WORDS, Design, Price, Regime, Selection, Variants
+from distill_lab.settings import (
+    OF_NUMBERS,
+    OF_WORDS,
+    Design,
+    Hardware,
+    Price,
+    Regime,
+    Selection,
+    Variants,
+)
 from distill_lab.training.connect import connected_objective
+from distill_lab.training.strategies import problem_of_strategy
 
 UNKNOWN = 1000  # stands for the size of the training split, which is not loaded
 STUDENTS = "regime"  # path of the regime of stage 5
@@ -52,6 +62,7 @@ def problems(
     compress: Mapping[str, Component] = MappingProxyType({}),
     variants: Variants | None = None,
     price: Price | None = None,
+    hardware: Hardware | None = None,
 ) -> list[str]:
     """Make dataset, networks and losses; connect them; hold the students against the budget.
 
@@ -70,6 +81,7 @@ def problems(
         compress: step name -> step of compression.
         variants: in which chains, and of which networks.
         price: whose electricity it is.
+        hardware: of the trainings; None: a trainer need not be made.
 
     Returns:
         One sentence per problem, each naming its dotted key.
@@ -82,6 +94,8 @@ def problems(
     found += [] if info is STAND_IN else _problems_of_regimes(regimes, info)
     if selection is not None and teacher_nets and info is not STAND_IN:
         found += _problems_of_teachers(selection, teacher_nets, info)
+    strategy = None if hardware is None else problem_of_strategy(hardware)
+    found += [] if strategy is None else [strategy]
     found += [] if price is None else _problems_of_country(price.country)
     found += _problems_of_terms(loss)
     found += _problems_of_labels(regimes, loss)

@@ -115,6 +115,11 @@ class Regime:
         distinct = len(set(classes)) == len(classes) and all(number >= 0 for number in classes)
         _require("leave_out_classes", classes, "distinct numbers >= 0", distinct)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether the samples of a batch are mixed with each other."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
     def on_labels(self, num_samples: int) -> Regime:
         """Return what trains a student without a teacher: on samples with a label alone.
 
@@ -458,6 +463,7 @@ class Hardware:
     """Where it runs. `threads` changes the last digits of sums; it is not in the fingerprint.
 
     A training is saved every `checkpoint_minutes`, for the next one to go on from if it is stopped.
+    It is shared by `num_nodes` times `devices` processes, each of which has its rows of a batch.
     """
 
     accelerator: Literal["cpu", "gpu", "auto"]
@@ -467,11 +473,31 @@ class Hardware:
     compile: bool
     threads: int | None
     checkpoint_minutes: float | None = None
+    strategy: Literal["single_device", "ddp", "fsdp"] = "single_device"
+    num_nodes: int = 1
 
     def __post_init__(self) -> None:
-        _require("devices", self.devices, "1, as training is on one device", self.devices == 1)
+        several = self.strategy != "single_device"
+        one = "1 with hardware.strategy=single_device (hardware=ddp has several processes)"
+        for name in ("devices", "num_nodes"):
+            number = getattr(self, name)
+            _require(name, number, ">= 1", number >= 1)
+            _require(name, number, one, several or number == 1)
+        if self.strategy == "fsdp":
+            with_it = "with hardware.strategy=fsdp"
+            minutes = self.checkpoint_minutes
+            _require("checkpoint_minutes", minutes, f"null {with_it}", minutes is None)
+            rule = f"32-true or bf16-mixed {with_it}"
+            _require("precision", self.precision, rule, self.precision != "16-mixed")
+        alone = "false with several processes"
+        _require("compile", self.compile, alone, not (several and self.compile))
         _positive("threads", self.threads)
         _positive("checkpoint_minutes", self.checkpoint_minutes)
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that share a training."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,40 @@ def test_batches_that_were_had_before_are_empty_and_the_others_as_in_a_whole_pas
     assert torch.equal(rest[2].inputs, whole[2].inputs)
     assert torch.equal(rest[2].index, whole[2].index)
     assert torch.equal(rest[2].targets, whole[2].targets)
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "rows"),
+    [
+        (0, 2, [[0, 1, 2], [5, 6]]),
+        (1, 2, [[3, 4], [7, 8]]),
+        (0, 4, [[0, 1], [5]]),
+        (1, 4, [[2], [6]]),
+        (3, 4, [[4], [8]]),
+    ],
+)
+def test_a_process_has_its_rows_of_the_inputs_and_all_of_the_rest(rank, size, rows):
+    batches = list(Loader(arrays(9), INFO, 5, share=(rank, size)))
+    assert [batch.inputs.flatten().tolist() for batch in batches] == rows
+    assert [batch.index.tolist() for batch in batches] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+    assert [batch.targets.tolist() for batch in batches][1] == [105, 106, 107, 108]
+
+
+def test_processes_together_have_the_augmented_rows_of_one():
+    augmentation = Augmentation(3, shift_pixels=1, horizontal_flip=True, cutout_pixels=2)
+
+    def batches(**share):
+        return Loader(images(9), IMAGES, 4, augmentation, view=lambda: 5, **share)
+
+    parts = [batches(share=(rank, 3)) for rank in range(3)]
+    for whole, *own in zip(batches(), *parts, strict=True):
+        assert torch.equal(torch.cat([batch.inputs for batch in own]), whole.inputs)
+        assert all(torch.equal(batch.targets, whole.targets) for batch in own)
+
+
+@pytest.mark.parametrize(("num_samples", "sizes"), [(6, [4]), (7, [4, 3]), (8, [4, 4])])
+def test_in_training_a_last_batch_has_a_row_for_each_process(num_samples, sizes):
+    loader = Loader(arrays(num_samples), INFO, 4, Augmentation(0), share=(2, 3))
+    assert [len(batch.index) for batch in loader] == sizes
+    assert len(loader) == len(sizes)
+    assert all(len(batch.inputs) > 0 for batch in loader)

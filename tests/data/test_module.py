@@ -20,8 +20,11 @@ DATASET = Fake([2, 6, 6], 3, num_train=21, num_validation=520, num_test=9, noise
 SPLITS = DATASET.load()
 
 
-def module(info=DATASET.info, splits=SPLITS, batch_size=4, samples=None, seed=5, **drawn):
-    return DataModule(info, splits, batch_size, Augmentation(seed, **drawn), samples)
+def module(
+    info=DATASET.info, splits=SPLITS, batch_size=4, samples=None, seed=5, share=(0, 1), **drawn
+):
+    augmentation = Augmentation(seed, **drawn)
+    return DataModule(info, splits, batch_size, augmentation, samples, share=share)
 
 
 class Recorder(pl.LightningModule):
@@ -134,6 +137,25 @@ def test_one_training_sample_is_refused():
     one = Arrays(SPLITS.train.inputs[:1], SPLITS.train.targets[:1])
     with pytest.raises(ValueError, match="train must have >= 2 samples, got 1"):
         module(splits=SPLITS._replace(train=one))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_fewer_samples_than_processes_are_refused(split):
+    arrays = getattr(SPLITS, split)
+    few = Arrays(arrays.inputs[:2], arrays.targets[:2])
+    with pytest.raises(ValueError, match=f"{split} must have a sample for each of 3 processes, g"):
+        module(splits=SPLITS._replace(**{split: few}), share=(0, 3))
+
+
+def test_processes_divide_the_validation_split_in_order():
+    parts = [list(module(share=(rank, 3)).val_dataloader()) for rank in range(3)]
+    assert [[len(batch.index) for batch in part] for part in parts] == [
+        [128, 46],
+        [128, 45],
+        [128, 45],
+    ]
+    numbers = torch.cat([batch.index for part in parts for batch in part])
+    assert numbers.tolist() == list(range(520))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 
 import numpy as np
@@ -129,3 +130,11 @@ class Dying(Decoder):
 def test_a_process_that_dies_is_reported_with_what_to_do(requests):
     with pytest.raises(DataError, match=r"died: .* Lower data\.num_workers"):
         list(Workers(Dying(3, 4, 4), 1).decoded(requests, 6))
+
+
+def test_in_another_process_it_decodes_by_itself(requests):
+    pool = Workers(DECODER, 1)
+    assert greys(pool.decoded(requests, 6)) == IN_ORDER
+    sent = pickle.loads(pickle.dumps(pool))
+    assert sent.num_workers == 0
+    assert greys(sent.decoded(requests, 6)) == IN_ORDER

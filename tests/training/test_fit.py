@@ -16,7 +16,8 @@ from distill_lab.errors import Diverged, Pruned, RunError
 from distill_lab.models.matrix_factorization import MatrixFactorization
 from distill_lab.settings import Hardware
 from distill_lab.training.checkpoint import Checkpoint
-from distill_lab.training.fit import _trainer, data_module, fit
+from distill_lab.training.fit import data_module, fit
+from distill_lab.training.strategies import make_trainer
 from distill_lab.training.supervised import Supervised
 
 EVERY_SOURCE_OF_CHANCE = {
@@ -208,7 +209,7 @@ def test_in_a_job_of_slurm_lightning_does_not_save_requeue_and_restore_by_itself
     job = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0"}
     for name, value in (job | {"NODEID": "0", "NODELIST": "here"}).items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    environment = _trainer(1, hardware, [])._accelerator_connector.cluster_environment
+    environment = make_trainer(1, hardware, [])._accelerator_connector.cluster_environment
     assert not isinstance(environment, SLURMEnvironment)
 
 

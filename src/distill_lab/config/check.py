@@ -86,6 +86,8 @@ def problems(config: dict[str, Any]) -> list[str]:
             *_problems_of_keep(config),
             *_problems_of_schedules(config),
             *_problems_of_dot(config),
+            *_problems_of_processes(config),
+            *_problems_of_fsdp(config),
             *_problems_of_chain(config),
             *_problems_of_variants(config),
             *_problems_of_search(config),
@@ -128,6 +130,36 @@ def _problems_of_dot(config: dict[str, Any]) -> Iterator[str]:
                 f"{name}.optimizer: dot has two gradients, and 16-mixed scales one. "
                 "Set hardware.precision=bf16-mixed or 32-true."
             )
+
+
+def _problems_of_processes(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the batches against the processes that share them; `fit` does so too."""
+    number = settings_of(config["hardware"]).num_processes
+    regimes = {"regime": config["regime"], "selection.regime": config["selection"]["regime"]}
+    for name, size in ((name, regime["batch_size"]) for name, regime in regimes.items()):
+        if size % number:
+            below, above = size - size % number, size - size % number + number
+            fix = f"{below} or {above}" if below else f"{above}"
+            yield (
+                f"{name}.batch_size: must be a multiple of the {number} processes that share a "
+                f"batch (hardware.devices times hardware.num_nodes), got {size}; try {fix}."
+            )
+
+
+def _problems_of_fsdp(config: dict[str, Any]) -> Iterator[str]:
+    """Name what reads weights or gradients as a whole, where each process has a part of them."""
+    if config["hardware"]["strategy"] != "fsdp":
+        return
+    with_it = "with hardware.strategy=fsdp; hardware.strategy=ddp can do it."
+    regimes = {"regime": config["regime"], "selection.regime": config["selection"]["regime"]}
+    for name, regime in regimes.items():
+        if regime["optimizer"] == "dot":
+            yield f"{name}.optimizer: must be sgd or adamw {with_it}"
+        for key in ("ema_decay", "clip_norm"):
+            if regime[key] is not None:
+                yield f"{name}.{key}: must be null {with_it}"
+    if config["weighting"]["balance"] != "off":
+        yield f"weighting.balance: must be off {with_it}"
 
 
 def _problems_of_chain(config: dict[str, Any]) -> Iterator[str]:

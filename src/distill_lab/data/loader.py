@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import ceil
 
 import torch
 from torch import Tensor
@@ -22,7 +21,9 @@ class Loader:
     """Each pass yields the samples of a split once, normalised; passes differ by their view.
 
     For training the order is a function of seed and view, and a last batch of one sample is left
-    out while there are others, because batch norm cannot train on one sample.
+    out while there are others, because batch norm cannot train on one sample. Where several
+    processes share the batches, each yields its rows of the inputs and all of the rest; a last
+    batch in which one of them would have no row is left out too.
 
     Args:
         arrays: the split; un-normalised.
@@ -35,6 +36,8 @@ class Loader:
         samples: (M,) int64, numbers of the samples that are yielded; None for all.
         had: called with the number of a pass; how many of its batches an earlier process had. They
             are yielded without samples, and nothing is read for them.
+        share: number of this process, and of how many; its rows of a batch are those that
+            `torch.tensor_split` gives it.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Loader:
         device: torch.device = CPU,
         samples: Tensor | None = None,
         had: Callable[[int], int] = lambda view: 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: must be >= 1, got {batch_size}.")
@@ -58,12 +62,13 @@ class Loader:
         self.view = view
         self.device = device
         self.had = had
+        self.share = share
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
-        num_samples = len(self.samples)
-        lone = num_samples > 1 and num_samples % self.batch_size == 1
-        return ceil(num_samples / self.batch_size) - (lone and self.augmentation is not None)
+        whole, left = divmod(len(self.samples), self.batch_size)
+        enough = left >= max(2, self.share[1]) or self.augmentation is None or whole == 0
+        return whole + (left > 0 and enough)
 
     def __iter__(self) -> Iterator[Batch]:
         """Start a pass."""
@@ -72,8 +77,8 @@ class Loader:
         parts = order.split(self.batch_size)[: len(self)]
         first = self.had(view)
         yield from [Batch(*torch.empty(4, 0, dtype=torch.int64))] * first
-        parts, order = parts[first:], order[first * self.batch_size :]
-        for index, inputs in zip(parts, self._prepared(order, parts, view), strict=True):
+        parts = parts[first:]
+        for index, inputs in zip(parts, self._prepared(self._own(parts), view), strict=True):
             targets = select(self.arrays.targets, index, self.device)
             yield Batch(inputs, targets, index, torch.full_like(index, view))
 
@@ -83,7 +88,11 @@ class Loader:
         seed = self.augmentation.seed
         return self.samples[permutation(len(self.samples), seed, view, Stream.SHUFFLE)]
 
-    def _prepared(self, order: Tensor, parts: tuple[Tensor, ...], view: int) -> Iterator[Tensor]:
+    def _own(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        rank, size = self.share
+        return tuple(part.tensor_split(size)[rank] for part in parts)
+
+    def _prepared(self, parts: tuple[Tensor, ...], view: int) -> Iterator[Tensor]:
         augmentation, read = self.augmentation, self._read(parts, view)
         if augmentation is None or not augmentation.is_on:
             yield from (normalise(inputs, self.info, out=inputs) for inputs in read)
@@ -93,9 +102,11 @@ class Loader:
                 yield augmentation.apply(inputs, index, view, self.info)
             return
         height, width = self.info.input_shape[1:]
-        drawn = augmentation.draw(order, view, height, width).split(self.batch_size)
+        if not parts:
+            return
+        drawn = augmentation.draw(torch.cat(parts), view, height, width)
         frame: Tensor | None = None
-        for inputs, numbers in zip(read, drawn, strict=False):
+        for inputs, numbers in zip(read, drawn.split(list(map(len, parts))), strict=True):
             if frame is None:
                 frame = augmentation.frame(inputs, self.batch_size)
             yield augmentation.apply(inputs, numbers, self.info, frame)

@@ -30,10 +30,11 @@ class DataModule(pl.LightningDataModule):
         augmentation: of training; by its seed samples are shuffled too.
         samples: (M,) int64, numbers of the samples that are trained on; None for all.
         had: epoch in which a stopped training was, and how many of its batches it had.
+        share: number of this process, and of how many that share the batches.
 
     Raises:
-        ValueError: an argument is out of range, there are fewer than two samples to train on, or
-            augmentation is asked for inputs that are not images.
+        ValueError: an argument is out of range, there are fewer than two samples to train on, fewer
+            samples than processes, or augmentation is asked for inputs that are not images.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DataModule(pl.LightningDataModule):
         augmentation: Augmentation | WordAugmentation,
         samples: Tensor | None = None,
         had: tuple[int, int] = (0, 0),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -52,6 +54,16 @@ class DataModule(pl.LightningDataModule):
             raise ValueError(
                 f"splits: train must have >= 2 samples, got {len(splits.train.targets)}."
             )
+        num_samples = len(splits.train.targets) if samples is None else len(samples)
+        for name, number in (
+            ("train", num_samples),
+            ("validation", len(splits.validation.targets)),
+        ):
+            if number < share[1] > 1:
+                raise ValueError(
+                    f"splits: {name} must have a sample for each of {share[1]} processes, "
+                    f"got {number}."
+                )
         of_images = isinstance(augmentation, Augmentation) and augmentation.is_on
         if of_images and len(info.input_shape) != 3:
             raise ValueError(
@@ -64,6 +76,7 @@ class DataModule(pl.LightningDataModule):
         self.augmentation = augmentation
         self.samples = samples
         self.had = had
+        self.share = share
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented; both follow the epoch in which a pass starts."""
@@ -74,9 +87,14 @@ class DataModule(pl.LightningDataModule):
         return iter(self._train_loader(lambda: view, device))
 
     def val_dataloader(self) -> Loader:
-        """The validation split in order, view 0."""
+        """The validation split in order, view 0; of several processes each has a part."""
+        rank, size = self.share
         return Loader(
-            self.splits.validation, self.info, EVALUATION_BATCH_SIZE, device=self._device()
+            self.splits.validation,
+            self.info,
+            EVALUATION_BATCH_SIZE,
+            device=self._device(),
+            samples=torch.arange(len(self.splits.validation.targets)).tensor_split(size)[rank],
         )
 
     def transfer_batch_to_device(
@@ -97,6 +115,7 @@ class DataModule(pl.LightningDataModule):
             device,
             self.samples,
             lambda epoch: self.had[1] if epoch == self.had[0] else 0,
+            self.share,
         )
 
     def _epoch(self) -> int:

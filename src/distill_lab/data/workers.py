@@ -33,6 +33,10 @@ class Workers:
         self.num_workers = num_workers
         self._idle: DataLoader | None = None
 
+    def __reduce__(self) -> tuple[type[Workers], tuple[Decoder, int]]:
+        """Go to another process, which decodes by itself: it may not start any in its turn."""
+        return Workers, (self.decoder, 0)
+
     def decoded(self, requests: Iterable[Request], count: int) -> Iterator[Tensor]:
         """Yield (B, C, H, W) uint8 for each request.
 

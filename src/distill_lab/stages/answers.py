@@ -95,6 +95,7 @@ def _about(
         "data": [context.data_checksum, info.decisive],
         "inputs": {**drawn, "seed": parts.seed} if drawn else {},
         "batch_size": parts.regime.batch_size,
+        "processes": parts.hardware.num_processes,  # each asks about its rows of a batch
         "hardware": [numeric, device_name(parts.hardware), torch.get_num_threads()],
         "torch": [torch.__version__, version("transformers")],
     }
@@ -114,8 +115,9 @@ def fill_caches(context: Context, teacher: TeacherChoice, loss: ConnectedLoss) -
     terms = made_terms(with_pairs(parts.loss, loss.pairs))
     objective = Objective(terms, parts.weighting.schedules)
     caches = open_caches(context, teacher, nets, objective)
+    rows = parts.regime.batch_size // parts.hardware.num_processes
     teachers = [
-        Teacher(net, objective.needs.teacher, parts.regime.batch_size, cache)
+        Teacher(net, objective.needs.teacher, rows, cache)
         for net, cache in zip(nets, caches, strict=True)
     ]
     regime, seed = parts.regime, parts.seed

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_lab.losses.objective import Objective
+from distill_lab.training.group import ALONE, Group
 
 SMOOTHING = 0.9  # share of what was known before in each look; our choice
 
@@ -32,12 +33,17 @@ class GradientBalance:
         self._log_norms: dict[str, float] = {}
         self._seen = 0
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        """Look at the gradients of a batch's terms, if it is time to."""
+    def update(self, terms: dict[str, Tensor], group: Group = ALONE) -> None:
+        """Look at the gradients of a batch's terms, if it is time to.
+
+        Args:
+            terms: unweighted.
+            group: the processes that have a part of the gradients.
+        """
         if self._seen % self.every == 0:
             self._log_norms = {k: norm for k, norm in self._log_norms.items() if k in terms}
             for name, value in terms.items():
-                self._note(name, gradient_norm(value, self._parameters))
+                self._note(name, gradient_norm(value, self._parameters, group))
             self._scale()
         self._seen += 1
 
@@ -62,10 +68,11 @@ class GradientBalance:
             self.objective.scales |= scales
 
 
-def gradient_norm(value: Tensor, parameters: list[nn.Parameter]) -> float:
+def gradient_norm(value: Tensor, parameters: list[nn.Parameter], group: Group = ALONE) -> float:
     """Return the length of a scalar's gradient over parameters; its graph is kept."""
     if not value.requires_grad:
         return 0.0
     gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-    squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
+    means = group.average(gradients)
+    squares = [gradient.square().sum() for gradient in means if gradient is not None]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

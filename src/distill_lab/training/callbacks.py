@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import Pruned
+from distill_lab.training.group import unsharded
 from distill_lab.training.trainee import Trainee
 
 Watch = Callable[[int, float], bool]
@@ -74,6 +75,7 @@ class KeepWeights(pl.Callback):
     def _take(self, state: dict[str, Tensor], epoch: int) -> None:
         """Copy into the memory of the weights kept before."""
         self.epoch = epoch
+        state = {name: unsharded(value) for name, value in state.items()}
         if not self.state:
             self.state = {name: torch.empty_like(value) for name, value in state.items()}
         for name, value in state.items():

@@ -8,7 +8,7 @@ import torch
 
 from distill_lab.settings import Hardware
 
-NUMERIC = ("accelerator", "devices", "precision", "channels_last", "compile")
+NUMERIC = ("precision", "channels_last", "compile")
 HALVES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -24,7 +24,7 @@ def numeric(hardware: Hardware) -> dict[str, Any]:
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     chosen = {key: getattr(hardware, key) for key in NUMERIC}
-    return {**chosen, "accelerator": accelerator}
+    return {**chosen, "accelerator": accelerator, "devices": hardware.num_processes}
 
 
 def device_name(hardware: Hardware) -> str:

@@ -72,14 +72,26 @@ class Distiller(Trainee):
         return [self.net, *(teacher.net for teacher in self._teachers)]
 
     def on_fit_start(self) -> None:
-        """Move the teachers to the student's device."""
+        """Move the teachers to the student's device, and ask them about its rows of a batch."""
         for teacher in self._teachers:
             teacher.to(self.device, self.memory_format)
+            teacher.batch_size = self.regime.batch_size // self.group.size
 
     def on_train_epoch_end(self) -> None:
         """Let the teachers' caches write what they hold back."""
         for teacher in self._teachers:
             teacher.finish_pass()
+        if self.group.size > 1 and self._teachers:
+            self.group.wait()  # what the others have written is then there to be read
+            for teacher in self._teachers:
+                teacher.finish_pass()
+
+    def on_train_end(self) -> None:
+        """Count what the caches of all processes were good for."""
+        for cache in (teacher.cache for teacher in self._teachers):
+            if cache is not None:
+                numbers = [cache.num_read, cache.num_computed]
+                cache.num_read, cache.num_computed = self.group.total(numbers)
 
     def progress_state(self) -> dict[str, Any]:
         """Add what is known of the terms' gradients."""
@@ -98,10 +110,14 @@ class Distiller(Trainee):
         """Return the objective of student and teachers on the same inputs."""
         self._used_temperature = self.temperature(self.progress)
         self._used_epoch = self.epochs_done
-        student = self._student_says(batch.inputs)
+        count, group = len(batch.index), self.group
+        student = group.gather_output(self._student_says(batch.inputs), count)
+        own = batch._replace(index=batch.index[group.rows(count)])
+        inputs = group.gather(batch.inputs, count)
         asked_now = self._teachers if self.objective.asks_teachers(self._used_epoch) else ()
         teachers = tuple(
-            replace(teacher.answer(batch), classifier=teacher.classifier) for teacher in asked_now
+            replace(group.gather_output(teacher.answer(own), count), classifier=teacher.classifier)
+            for teacher in asked_now
         )
         index = batch.index.to(student.logits.device, non_blocking=True)
         asked = DistillBatch(
@@ -112,11 +128,13 @@ class Distiller(Trainee):
             self._used_temperature,
             self._used_epoch,
             self.regime.epochs,
-            inputs=batch.inputs,
+            inputs=inputs,
         )
-        terms = self.objective.values(asked, self._extra(batch.inputs))
+        # From here on every process does the same, with the same random numbers.
+        self._draw(apart=False)
+        terms = self.objective.values(asked, self._extra(inputs))
         if self._balance is not None:
-            self._balance.update(terms)
+            self._balance.update(terms, group)
         return self.objective.total(terms, asked.epoch, asked.num_epochs)
 
     def _student_says(self, inputs: Tensor) -> Output:

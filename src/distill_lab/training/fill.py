@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill_lab.contracts import DataInfo, Splits
+from distill_lab.contracts import Batch, DataInfo, Splits
 from distill_lab.data.module import DataModule
 from distill_lab.settings import Hardware, Regime
 from distill_lab.training.compiled import compiled
 from distill_lab.training.device import autocast, device_of
 from distill_lab.training.fit import data_module, memory_format
+from distill_lab.training.group import Group
 from distill_lab.training.teacher import Teacher
 from distill_lab.training.trainee import laid_out, mix
 
@@ -42,6 +43,7 @@ def fill(
     data = data_module(info, splits, regime, seed)
     for teacher in teachers:
         teacher.to(device, layout)
+    group = Group(size=hardware.num_processes)  # each asks about its rows, and so do we
     changing = any(teacher.cache.changing for teacher in teachers if teacher.cache is not None)
     networks = [teacher.net for teacher in teachers] if hardware.compile else []
     with compiled(networks, device), autocast(hardware):
@@ -49,8 +51,11 @@ def fill(
             lacking = [teacher for teacher in teachers if _lacks(teacher, view, data)]
             for batch in data.train_pass(view, device) if lacking else ():
                 ready = laid_out(mix(batch, regime, info.num_classes, seed), layout)
-                for teacher in lacking:
-                    teacher.answer(ready)
+                for rank in range(group.size):
+                    rows = group.rows(len(ready.index), rank)
+                    part = Batch(*(value[rows] for value in ready))
+                    for teacher in lacking:
+                        teacher.answer(part)
             for teacher in lacking:
                 teacher.finish_pass()
 

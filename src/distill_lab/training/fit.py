@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from distill_lab.contracts import DataInfo, Splits
@@ -25,9 +26,13 @@ from distill_lab.settings import Hardware, Regime
 from distill_lab.training.callbacks import Bar, KeepWeights, Prune, SendCurve, Watch
 from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.compiled import compiled
+from distill_lab.training.group import Group
 from distill_lab.training.memory import keep_freed_memory
+from distill_lab.training.processes import several
 from distill_lab.training.saving import SaveProgress
 from distill_lab.training.stopping import Stopping
+from distill_lab.training.strategies import make_trainer
+from distill_lab.training.synced_norm import synced_batch_norms
 from distill_lab.training.trainee import Trainee
 
 FINISHED = "finished"
@@ -51,6 +56,29 @@ class Fitted:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Job:
+    """What each process of a training has to know.
+
+    Attributes:
+        trainee: the network and its loss.
+        info: of the dataset.
+        splits: train and validation are used, test is not touched.
+        regime: how to train.
+        hardware: where to train.
+        seed: of batch order, augmentation and dropout.
+        saved: what a checkpoint has to go on with; None: the training begins.
+    """
+
+    trainee: Trainee
+    info: DataInfo
+    splits: Splits
+    regime: Regime
+    hardware: Hardware
+    seed: int
+    saved: dict[str, Any] | None
+
+
 def fit(
     trainee: Trainee,
     info: DataInfo,
@@ -66,7 +94,8 @@ def fit(
     """Train under the regime, validating once per epoch.
 
     With a checkpoint it is saved every so often, and goes on from where an earlier call with the
-    same arguments was stopped: with the numbers, bit by bit, that it would have had.
+    same arguments was stopped: with the numbers, bit by bit, that it would have had. Further
+    processes, if there are any, train along; all else is done by this one.
 
     Args:
         trainee: the network and its loss.
@@ -83,43 +112,68 @@ def fit(
     Raises:
         Pruned: the watch ended it.
         Diverged: the loss is not finite.
-        RunError: the hardware cannot do what it is asked for.
+        RunError: the hardware cannot do what it is asked for, or a further process failed.
         KeyboardInterrupt: the user stopped it.
     """
     _require_gpu_for_fp16(hardware)
     _refuse_dot_in_fp16(regime, hardware)
+    _require_equal_shares(regime, hardware)
     keep_freed_memory()
-    torch.manual_seed(seed)
     saved = None if checkpoint is None else checkpoint.read()
     if saved is not None and FINISHED in saved:
         return _finished(trainee.net, log, saved[FINISHED])
     keep = KeepWeights(regime.keep == "best", regime.early_stop_epochs, info.quality)
-    trainee.had = splits.validation.had
-    data = data_module(info, splits, regime, seed, (0, 0) if saved is None else saved["position"])
     callbacks = [keep, SendCurve(log), Bar(title, info.quality)]
     if watch is not None:
         callbacks.append(Prune(watch, info.quality))
+    whole = deepcopy(trainee.net) if hardware.strategy == "fsdp" else None  # the other is sharded
     start = perf_counter() - (0.0 if saved is None else saved["seconds"])
+    needed = splits._replace(test=splits.validation)  # which nobody reads
+    job = Job(trainee, info, needed, regime, hardware, seed, saved)
     with Stopping() if checkpoint is not None else nullcontext() as stopping:
         if checkpoint is not None and stopping is not None:
             callbacks.append(SaveProgress(checkpoint, keep, stopping, log, saved, start))
-        trainer = _trainer(regime.epochs, hardware, callbacks)
-        _lay_out(trainee, _layout(trainee, hardware))
-        networks = trainee.networks if hardware.compile else []
         try:
-            with compiled(networks, trainer.strategy.root_device):
-                _train(trainer, trainee, data)
+            with several(hardware, job, _train_along) as group:
+                _train(job, group, callbacks)
         except (Diverged, Pruned):
             if checkpoint is not None:
                 checkpoint.remove()  # neither is gone on with; after any other error it may be
             raise
-    _lay_out(trainee, torch.contiguous_format)
-    net = trainee.net.cpu()
+    if whole is None:
+        _lay_out(trainee, torch.contiguous_format)
+    net = trainee.net.cpu() if whole is None else whole
     net.load_state_dict(keep.state)
     fitted = Fitted(net.eval(), trainee.curve, keep.epoch + 1, perf_counter() - start)
     if checkpoint is not None and fitted.seconds >= checkpoint.every_seconds:
         checkpoint.write({FINISHED: {**vars(fitted), "net": net.state_dict()}})
     return fitted
+
+
+def _train_along(job: Job, group: Group) -> None:
+    """Do the part of a further process, which decides as the first one does and says nothing."""
+    best, patience = job.regime.keep == "best", job.regime.early_stop_epochs
+    keep = KeepWeights(best, patience, job.info.quality)
+    never = Checkpoint(Path(), math.inf)
+    restore = SaveProgress(never, keep, Stopping(), lambda row, epoch: None, job.saved, 0.0)
+    _train(job, group, [keep, restore])
+
+
+def _train(job: Job, group: Group, callbacks: list[pl.Callback]) -> None:
+    """Do one process's part of a training."""
+    trainee, hardware, saved = job.trainee, job.hardware, job.saved
+    torch.manual_seed(job.seed)
+    trainee.had = job.splits.validation.had
+    trainee.group = group
+    had = (0, 0) if saved is None else saved["position"]
+    share = (group.rank, group.size)
+    data = data_module(job.info, job.splits, job.regime, job.seed, had, share)
+    trainer = make_trainer(job.regime.epochs, hardware, callbacks, group)
+    _lay_out(trainee, _layout(trainee, hardware))
+    networks = trainee.networks if hardware.compile else []
+    device = trainer.strategy.root_device
+    with compiled(networks, device), synced_batch_norms(trainee.net, group):
+        _run(trainer, trainee, data)
 
 
 def _finished(
@@ -133,7 +187,12 @@ def _finished(
 
 
 def data_module(
-    info: DataInfo, splits: Splits, regime: Regime, seed: int, had: tuple[int, int] = (0, 0)
+    info: DataInfo,
+    splits: Splits,
+    regime: Regime,
+    seed: int,
+    had: tuple[int, int] = (0, 0),
+    share: tuple[int, int] = (0, 1),
 ) -> DataModule:
     """Make the batches of a training under the regime; here its labels become noisy, if any do.
 
@@ -143,6 +202,7 @@ def data_module(
         regime: how to train.
         seed: of order and augmentation.
         had: epoch in which a stopped training was, and how many of its batches it had.
+        share: number of this process, and of how many that share the batches.
 
     Raises:
         ValueError: the training split has too few samples for it, or too few classes.
@@ -158,6 +218,7 @@ def data_module(
         augmentation_of(info, regime, seed),
         samples=subset(labels, regime.leave_out_classes, regime.num_samples, seed),
         had=had,
+        share=share,
     )
 
 
@@ -203,27 +264,12 @@ def _refuse_dot_in_fp16(regime: Regime, hardware: Hardware) -> None:
         )
 
 
-def _trainer(epochs: int, hardware: Hardware, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Make a silent trainer without what Lightning would do at every step for its loggers."""
-    for name in ("pytorch_lightning", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return pl.Trainer(
-        # In a job of SLURM Lightning would look for its own environment: take SIGUSR1, write
-        # hpc_ckpt_N.ckpt into the working directory, requeue, and load that file in every later
-        # fit. A training goes on by its checkpoint and in no other way.
-        plugins=[LightningEnvironment()],
-        max_epochs=epochs,
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        precision=hardware.precision,
-        callbacks=callbacks,
-        logger=False,
-        log_every_n_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+def _require_equal_shares(regime: Regime, hardware: Hardware) -> None:
+    if regime.batch_size % hardware.num_processes:
+        raise RunError(
+            f"regime.batch_size: must be a multiple of the {hardware.num_processes} processes, "
+            f"hardware.devices times hardware.num_nodes, got {regime.batch_size}."
+        )
 
 
 def _lay_out(trainee: Trainee, memory_format: torch.memory_format) -> None:
@@ -232,7 +278,7 @@ def _lay_out(trainee: Trainee, memory_format: torch.memory_format) -> None:
     trainee.to(memory_format=memory_format)
 
 
-def _train(trainer: pl.Trainer, trainee: Trainee, data: DataModule) -> None:
+def _run(trainer: pl.Trainer, trainee: Trainee, data: DataModule) -> None:
     """Fit; Lightning turns Ctrl-C into an exit of its own, which is turned back here."""
     try:
         trainer.fit(trainee, datamodule=data)

@@ -11,6 +11,7 @@ from torch import nn
 from distill_lab.contracts import LossValue
 from distill_lab.settings import Regime
 from distill_lab.training.dot import DOT
+from distill_lab.training.group import ALONE, Group
 from distill_lab.training.schedule import lr_factor
 
 
@@ -26,6 +27,7 @@ class Stepper:
         regime: how to train.
         num_batches: of an epoch.
         scaler: of 16-bit gradients; disabled where there are none.
+        group: the processes whose mean gradient is followed.
 
     Attributes:
         num_steps: of the whole training.
@@ -38,6 +40,7 @@ class Stepper:
         regime: Regime,
         num_batches: int,
         scaler: torch.amp.GradScaler,
+        group: Group = ALONE,
     ) -> None:
         self.optimizer = optimizer
         self.regime = regime
@@ -45,6 +48,7 @@ class Stepper:
         self.num_steps = regime.epochs * ceil(num_batches / regime.accumulate_batches)
         self.taken = 0
         self._scaler = scaler
+        self._group = group
         self._dot = optimizer if isinstance(optimizer, DOT) else None
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if isinstance(optimizer, torch.optim.SGD):
@@ -95,15 +99,17 @@ class Stepper:
         """Take the gradient of the distillation aside, then that of the task."""
         distillation = torch.stack(value.distillation).sum() / num_batches
         retain = bool(value.task)
-        dot.add_distillation(
-            torch.autograd.grad(
-                distillation, self._parameters, retain_graph=retain, allow_unused=True
-            )
+        gradients = torch.autograd.grad(
+            distillation, self._parameters, retain_graph=retain, allow_unused=True
         )
+        dot.add_distillation(self._group.average(gradients))
         if value.task:
             (torch.stack(value.task).sum() / num_batches).backward()
 
     def _step(self) -> None:
+        # Once a step, and not while the backward pass runs: of some optimizers and weightings a
+        # step has several passes, and not every weight has a gradient in each.
+        self._group.average_gradients(self._parameters)
         for group in self.optimizer.param_groups:
             group["lr"] = self.regime.lr * lr_factor(self.regime, self.taken, self.num_steps)
         if self.regime.clip_norm is not None:

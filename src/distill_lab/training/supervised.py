@@ -26,6 +26,6 @@ class Supervised(Trainee):
 
     def objective_of(self, batch: Batch) -> LossValue:
         """Return the cross-entropy as the only term."""
-        logits = self.net(batch.inputs)
+        logits = self.group.gather(self.net(batch.inputs), len(batch.index))
         loss = F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
         return LossValue(loss, {"ce": loss})

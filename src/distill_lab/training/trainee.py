@@ -9,12 +9,14 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from distill_lab.contracts import Batch, LossValue
 from distill_lab.measure.ranking import ranking
 from distill_lab.settings import Regime
 from distill_lab.training.average import MovingAverage
 from distill_lab.training.dot import DOT
+from distill_lab.training.group import ALONE
 from distill_lab.training.mixing import mixed
 from distill_lab.training.stepper import Stepper
 from distill_lab.training.terms import EpochTerms
@@ -35,6 +37,7 @@ class Trainee(pl.LightningModule, ABC):
         memory_format: layout of inputs (B, C, H, W).
         had: of the validation split, where its items are to be ranked, see `Arrays`.
         between_steps: whether the newest batch ended in a step, so that no gradient is held.
+        group: the processes that train it together.
     """
 
     def __init__(self, net: nn.Module, regime: Regime, num_classes: int, seed: int) -> None:
@@ -48,7 +51,9 @@ class Trainee(pl.LightningModule, ABC):
         self.memory_format = torch.contiguous_format
         self.had: Tensor | None = None
         self.between_steps = False
+        self.group = ALONE
         self._average = MovingAverage(net, regime.ema_decay) if regime.ema_decay else None
+        self._batch = 0
         self._constrain = getattr(net, "constrain", None)
         self._steps: Stepper
         self._terms: EpochTerms
@@ -56,7 +61,11 @@ class Trainee(pl.LightningModule, ABC):
 
     @abstractmethod
     def objective_of(self, batch: Batch) -> LossValue:
-        """Return the training loss of a batch: total and named terms."""
+        """Return the training loss of a batch: total and named terms.
+
+        Args:
+            batch: this process's rows of the inputs, and all of the rest; the loss is of all.
+        """
 
     @property
     def progress(self) -> float:
@@ -79,25 +88,30 @@ class Trainee(pl.LightningModule, ABC):
         return self._average.net if self._average is not None else self.net
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimiser over everything trainable: fused, which is faster, except DOT."""
+        """Return the optimiser over everything trainable: fused, which is faster, where it can be.
+
+        DOT is not, nor is any of sharded weights, beside which there may be whole ones.
+        """
         regime = self.regime
         parameters = [p for p in self.parameters() if p.requires_grad]
         decay = regime.weight_decay
+        fused = not any(isinstance(parameter, DTensor) for parameter in parameters)
+        how: dict[str, Any] = {"fused": True} if fused else {"foreach": False}
         if regime.optimizer == "sgd":
             return torch.optim.SGD(
-                parameters, regime.lr, momentum=regime.momentum, weight_decay=decay, fused=True
+                parameters, regime.lr, momentum=regime.momentum, weight_decay=decay, **how
             )
         if regime.optimizer == "dot":
             return DOT(parameters, regime.lr, regime.momentum, regime.dot_delta, decay)
         betas = (regime.momentum, 0.999)
-        return torch.optim.AdamW(parameters, regime.lr, betas=betas, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(parameters, regime.lr, betas=betas, weight_decay=decay, **how)
 
     def on_train_start(self) -> None:
         """Count the steps ahead."""
         trainer, device = self.trainer, self.device.type
         scaler = torch.amp.GradScaler(device, enabled=trainer.precision == "16-mixed")
         batches = int(trainer.num_training_batches)
-        self._steps = Stepper(trainer.optimizers[0], self.regime, batches, scaler)
+        self._steps = Stepper(trainer.optimizers[0], self.regime, batches, scaler, self.group)
         self._terms = EpochTerms(1 if device == "cpu" else CHECK_EVERY)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -107,14 +121,28 @@ class Trainee(pl.LightningModule, ABC):
         """
         if len(batch.index) == 0:
             return
-        mixed_batch = mix(batch, self.regime, self.num_classes, self.seed)
-        value = self.objective_of(laid_out(mixed_batch, self.memory_format))
+        self._batch = batch_idx
+        self._draw(apart=True)
+        value = self.objective_of(laid_out(self._mixed(batch), self.memory_format))
         self._terms.add(value)
         # Lightning's autocast is for the forward pass; gradients have the precision of that.
         with torch.autocast(self.device.type, enabled=False):
             self.between_steps = self._steps.backward(value, batch_idx)
         if self.between_steps:
             self._after_step()
+
+    def _mixed(self, batch: Batch) -> Batch:
+        """Mix the batch as a whole, and keep this process's rows."""
+        if not self.regime.mixes:
+            return batch
+        count = len(batch.index)
+        whole = batch._replace(inputs=self.group.gather(batch.inputs, count))
+        mixed_batch = mix(whole, self.regime, self.num_classes, self.seed)
+        return mixed_batch._replace(inputs=mixed_batch.inputs[self.group.rows(count)])
+
+    def _draw(self, apart: bool) -> None:
+        """Seed what several processes draw in this batch, see `Group.seed`."""
+        self.group.seed(self.seed, self.current_epoch, self._batch, apart)
 
     def _after_step(self) -> None:
         """Project constrained weights, then move the average."""
@@ -145,8 +173,7 @@ class Trainee(pl.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Append the epoch's row to the curve; its learning rate is the last step's."""
         means = self._terms.finish_epoch()
-        logits, targets = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
-        self._validated.clear()
+        logits, targets = self._all_validated()
         row = {f"train/loss/{name}": mean for name, mean in means.items()}
         row["train/lr"] = self._steps.lr
         row["val/accuracy"] = float((logits.argmax(dim=1) == targets).float().mean())
@@ -154,7 +181,14 @@ class Trainee(pl.LightningModule, ABC):
         if self.had is not None:
             found = ranking(logits.cpu(), targets.cpu(), self.had)
             row |= {"val/ndcg10": found.ndcg10, "val/hr10": found.hr10}
-        self.curve.append(row)
+        self.curve.append(self.group.agree_on(row))
+
+    def _all_validated(self) -> tuple[Tensor, Tensor]:
+        """Return logits and targets of the whole split, and forget them."""
+        logits, targets = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        (count,) = self.group.total([len(targets)])
+        return self.group.gather(logits, count), self.group.gather(targets, count)
 
 
 def mix(batch: Batch, regime: Regime, num_classes: int, seed: int) -> Batch:
