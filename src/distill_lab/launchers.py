@@ -13,6 +13,7 @@ from threading import Event, Thread
 from distill_lab.config.launcher import Launcher
 from distill_lab.config.overrides import LAUNCHER
 from distill_lab.errors import ConfigError
+from distill_lab.parallel import QUIET
 
 SLURMS_OWN = ("sbatch", "srun", "sacct", "scontrol")
 MORE_ROOM = {
@@ -59,9 +60,10 @@ def _ray(launcher: Launcher) -> int:
 
     handler = signal.getsignal(signal.SIGTERM)
     address = launcher.ray.get("address")
-    quiet = {"logging_level": "warning"}
+    runtime = launcher.ray.get("runtime_env") or {}
+    runtime = runtime | {"env_vars": QUIET | runtime.get("env_vars", {})}
     try:
-        ray.init(**(quiet | launcher.ray))
+        ray.init(**({"logging_level": "warning"} | launcher.ray | {"runtime_env": runtime}))
     except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
