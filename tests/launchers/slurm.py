@@ -1,8 +1,9 @@
 """A stand-in for SLURM's commands on one host, which runs every task of an array at once.
 
-It is given the name of the command it stands in for first, and keeps the state of each task in a file
-of the folder SLURM_STAND_IN. What it does is what submitit relies on: sbatch answers with a number,
-runs the script for each task of --array, and does so again where scontrol was asked to requeue it.
+It is given the name of the command it stands in for first, and keeps the state of each task in a
+file of the folder SLURM_STAND_IN. What it does is what submitit relies on: sbatch answers with a
+number, runs the script for each task of --array, and does so again where scontrol was asked to
+requeue it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STATES = Path(os.environ["SLURM_STAND_IN"])
+STATES = Path(os.environ.get("SLURM_STAND_IN", ""))
 NUMBER = "4242"
 
 

@@ -61,10 +61,8 @@ def launcher_of(overrides: Sequence[str]) -> Launcher:
     node, kind = own.launcher, str(own.launcher["_target_"]).rpartition(".")[2]
     if kind not in NAMES:
         known = ", ".join(NAMES.values())
-        advice = (
-            "Start the machines with `ray up`; then hydra/launcher=ray." if "Ray" in kind else ""
-        )
-        raise ConfigError([f"{LAUNCHER}: {kind} is not supported, but {known}. {advice}".rstrip()])
+        advice = " Start the machines with `ray up`; then hydra/launcher=ray." * ("Ray" in kind)
+        raise ConfigError([f"{LAUNCHER}: {kind} is not supported; there are {known}.{advice}"])
     name = NAMES[kind]
     folder = str(Path(str(own.sweep.dir)).absolute())
     if name == "joblib":
