@@ -85,5 +85,5 @@ def test_a_job_whose_time_ends_is_requeued_and_goes_on_where_it_was(started, slu
     assert re.search(r"seed=1: .*goes on where it was stopped", sweep.jobs_said)
     assert sorted(s for name, s in sweep.runs() if name == "seed=1") == ["FINISHED", "KILLED"]
     script = (tmp_path / "states/script").read_text()
-    for line in ("--array=0-1%64", "--signal=USR2@120", "--time=240", "--job-name=distill-lab"):
-        assert f"#SBATCH {line}\n" in script
+    for line in ("array=0-1%64", "signal=USR2@120", "time=240", "job-name=distill-lab", "requeue"):
+        assert f"#SBATCH --{line}\n" in script
