@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -226,7 +227,8 @@ def column(key: str) -> str:
 
 def _quoted(text: str) -> str:
     """Return a text as a value that Hydra takes as it is."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # Backslashes stand for themselves, but before a quote and at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (found[2] and "\\'"), text)
     return f"'{escaped}'"
 
 

@@ -97,6 +97,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
     for sweep in begun:
         if sweep.process.poll() is None:
             os.killpg(sweep.process.pid, signal.SIGKILL)
+            sweep.process.wait()
 
 
 def require(module: str) -> None:
