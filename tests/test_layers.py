@@ -17,7 +17,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 LEVEL_0 = {"errors", "contracts", "settings", "picture", "own_code"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "compress", "temperature", "naming"}
 TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
-TOP |= {"parallel", "chain", "papers", "run_report", "comparison", "search", "told_apart"}
+TOP |= {
+    "parallel",
+    "launchers",
+    "sweep_job",
+    "chain",
+    "papers",
+    "run_report",
+    "comparison",
+    "search",
+    "told_apart",
+}
 TYPES_ONLY = {"tracking"}
 MAY_IMPORT = {
     **dict.fromkeys(LEVEL_0, LEVEL_0),
@@ -58,6 +68,8 @@ ONLY_IN = {
     "onnxruntime": {"compress"},
     "codecarbon": {"measure"},
     "optuna": {"search"},
+    "ray": {"launchers"},
+    "submitit": {"launchers"},
 }
 LIGHT = (
     "errors",

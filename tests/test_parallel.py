@@ -6,11 +6,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
 from functools import partial
 from threading import Event
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +18,6 @@ from distill_lab.parallel import (
     Prefixed,
     Terminated,
     be_quiet,
-    in_worker,
     stopped_with_this_process,
     under_name,
     work,
@@ -27,38 +25,18 @@ from distill_lab.parallel import (
 
 
 @pytest.fixture(autouse=True)
-def _handlers_as_before() -> Iterator[None]:
+def _handlers_as_before(monkeypatch) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a new process
-    parallel._STOP.clear()
+    monkeypatch.setattr(parallel, "SECONDS_TO_LOOK", 0.001)
     yield
-    parallel._STOP.clear()
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def ended(monkeypatch):
-    """Counts how often the pool of workers was shut down."""
-    calls = []
-    monkeypatch.setattr(parallel, "_end_workers", lambda: calls.append("ended"))
-    return calls
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """What the one worker that there is was told."""
-
-    class Worker:
-        def terminate(self):
-            calls.append("terminate")
-            heard.set()
-
-    calls = []
-    heard = Event()
-    monkeypatch.setattr(multiprocessing, "active_children", lambda: [Worker()])
-    return SimpleNamespace(calls=calls, heard=heard)
+def never():
+    return False
 
 
 def send(number):
@@ -80,138 +58,145 @@ def test_a_line_is_written_when_it_is_complete():
     assert stream.getvalue() == "job: half and half\n"
 
 
-def test_this_process_is_no_worker():
-    assert not in_worker()
-
-
-@pytest.mark.parametrize(
-    ("worker", "said"),
-    [(True, "seed=1: 5 train      done\n"), (False, "\nseed=1\n  5 train      done\n")],
-)
-def test_a_worker_puts_the_name_of_its_job_before_each_line(capsys, monkeypatch, worker, said):
-    monkeypatch.setattr(parallel, "in_worker", lambda: worker)
+def test_outside_of_a_worker_the_name_stands_before_what_is_printed_inside(capsys):
     with under_name("seed=1"):
         print("  5 train      done")
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == "\nseed=1\n  5 train      done\n"
+
+
+def test_a_worker_puts_the_name_of_its_job_before_each_line(capsys):
+    def job():
+        with under_name("seed=1"):
+            print("  5 train      done")
+
+    work(job, never)
+    assert capsys.readouterr().out == "seed=1: 5 train      done\n"
 
 
 def test_ctrl_c_is_left_to_the_sweep():
     done = []
-    work(lambda: done.append(send(signal.SIGINT)))
+    work(lambda: done.append(send(signal.SIGINT)), never)
     assert len(done) == 1
 
 
-def test_sigterm_ends_the_job_of_a_worker_and_the_jobs_that_wait_are_left_out():
-    done = []
+def sleep_until_told(done):
+    """A job that never ends by itself, and closes its runs."""
+    try:
+        time.sleep(30)
+    except Terminated:
+        done.append("closed its runs")
+        raise
+    done.append("went on")
 
-    def job():
-        try:
-            send(signal.SIGTERM)
-        except Terminated:
-            done.append("closed its runs")
-            raise
-        done.append("went on")
 
-    work(job)
-    work(lambda: done.append("began"))
+def test_a_job_that_is_told_to_stop_closes_its_runs_and_returns():
+    done, asked = [], iter([False, False, True])
+    work(partial(sleep_until_told, done), lambda: next(asked))
     assert done == ["closed its runs"]
 
 
-def test_the_jobs_that_wait_are_left_out_though_a_library_swallowed_the_exception():
+def test_jobs_that_wait_are_left_out_once_they_are_told_to_stop():
     done = []
+    work(partial(done.append, "began"), lambda: True)
+    assert done == []
+
+
+def test_a_job_is_told_again_where_a_library_swallowed_the_exception(monkeypatch):
+    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.001)
+    done, asked = [], iter([False, True])
 
     def job():
         with contextlib.suppress(BaseException):
-            send(signal.SIGTERM)
-        done.append("a")
+            time.sleep(30)
+        sleep_until_told(done)
 
-    work(job)
-    work(partial(done.append, "b"))
-    assert done == ["a"]
+    work(job, lambda: next(asked))
+    assert done == ["closed its runs"]
 
 
-def test_sigterm_between_two_jobs_leaves_out_the_second():
+def test_sigterm_of_somebody_else_ends_the_process_so_that_the_launcher_does_the_job_again():
     done = []
-    work(lambda: done.append("a"))
-    send(signal.SIGTERM)
-    work(lambda: done.append("b"))
-    assert done == ["a"]
+
+    def job():
+        send(signal.SIGTERM)
+        sleep_until_told(done)
+
+    with pytest.raises(Terminated):
+        work(job, never)
 
 
-def test_a_worker_that_was_not_told_to_stop_goes_on_with_the_next_job():
+def test_a_worker_of_joblibs_pool_survives_sigterm_as_its_death_would_end_the_others(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "the sweep's")
     done = []
-    for name in "ab":
-        work(partial(done.append, name))
-    assert done == ["a", "b"]
+
+    def job():
+        send(signal.SIGTERM)
+        sleep_until_told(done)
+
+    work(job, never)
+    work(partial(done.append, "next"), never)
+    assert done == ["next"]
+
+
+def test_after_a_job_signals_are_handled_as_before_it():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = list(map(signal.getsignal, numbers))
+    work(lambda: None, never)
+    assert list(map(signal.getsignal, numbers)) == before
 
 
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
-def test_a_signal_stops_the_workers_first_and_then_this_process(told, ended, number, raised):
+def test_a_signal_has_the_jobs_stop_first_and_then_this_process(number, raised):
     before = signal.getsignal(number)
-    steps = []
+    told, steps = Event(), []
 
     def launch():
-        with stopped_with_this_process():
+        with stopped_with_this_process(told.set):
             send(number)
-            told.heard.wait(5)
-            steps.append("waits for the workers")
+            assert told.wait(5)
+            steps.append("waits for the jobs")
 
     with pytest.raises(raised):
         launch()
-    assert (told.calls, steps, ended) == (["terminate"], ["waits for the workers"], ["ended"])
+    assert steps == ["waits for the jobs"]
     assert signal.getsignal(number) is before
 
 
-def test_the_second_ctrl_c_does_not_wait(told, ended):
+def test_the_second_ctrl_c_does_not_wait():
     def launch():
-        with stopped_with_this_process():
+        with stopped_with_this_process(lambda: None):
             send(signal.SIGINT)
             send(signal.SIGINT)
             pytest.fail("it waited")
 
     with pytest.raises(KeyboardInterrupt):
         launch()
-    assert ended == ["ended"]
 
 
-def test_a_worker_that_does_not_stop_is_told_again(told, ended, monkeypatch):
-    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.001)
-
+def test_what_a_launcher_says_of_jobs_that_were_told_to_stop_is_no_news():
     def launch():
-        with stopped_with_this_process():
+        with stopped_with_this_process(lambda: None):
             send(signal.SIGINT)
-            for _ in range(2):
-                told.heard.wait(5)
-                told.heard.clear()
+            raise OSError("a job is gone")
 
     with pytest.raises(KeyboardInterrupt):
         launch()
-    assert len(told.calls) >= 2
 
 
-def test_a_worker_that_dies_is_told_of_and_the_sweep_goes_on_to_its_summary(told, ended, capsys):
-    with stopped_with_this_process():
-        raise BrokenExecutor
-    assert "A worker process died" in capsys.readouterr().err
-    assert ended == ["ended"]
-
-
-def test_workers_that_die_because_they_were_told_to_are_no_news(told, ended, capsys):
+def test_what_a_launcher_says_of_a_job_that_died_by_itself_is():
     def launch():
-        with stopped_with_this_process():
-            send(signal.SIGINT)
-            raise BrokenExecutor
+        with stopped_with_this_process(lambda: None):
+            raise OSError("a job is gone")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(OSError, match="a job is gone"):
         launch()
-    assert capsys.readouterr().err == ""
 
 
-def test_bars_are_off_for_workers_alone(ended, monkeypatch):
+def test_bars_are_off_for_jobs_alone(monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    with stopped_with_this_process():
+    with stopped_with_this_process(lambda: None):
         assert os.environ["TQDM_DISABLE"] == "1"
     assert "TQDM_DISABLE" not in os.environ
 

@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from contextlib import redirect_stdout
 from html import unescape
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from distill_lab import sweep
 from distill_lab.cli import main
+from distill_lab.config.launcher import Launcher
 from distill_lab.launch import checked
 from distill_lab.measure.paired import Discordant
 from distill_lab.stages.handoffs import to_plain
 from distill_lab.stages.lineage import LINEAGE, Lineage, Round
 from distill_lab.sweep import made_from, swept_keys
+from distill_lab.sweep_job import STOP
 from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
 from tests.whole_runs import SHORT, SMALL_NETWORKS
@@ -294,11 +298,51 @@ def test_jobs_side_by_side_have_one_thread_each_unless_told_otherwise(
 ):
     (workdir / "experiments").mkdir()
     (workdir / "experiments/mine.yaml").write_text("# @package _global_\nhardware: {threads: 3}\n")
-    [job] = sweep._side_by_side([overrides], {0: checked(overrides)}, 2)
+    [job] = sweep._side_by_side([overrides], {0: checked(overrides)}, Launcher("joblib", 2), 2)
     assert checked(job).hardware.threads == threads
     said = capsys.readouterr().out
     assert said.startswith("2 jobs at once")
     assert ("each with one thread (hardware.threads=1)" in said) == (threads == 1)
+
+
+def test_a_job_has_a_thread_for_each_core_that_its_launcher_gives_it(capsys):
+    launcher = Launcher("submitit_slurm", 64, cores=4, folder="/shared/sweeps/now")
+    [job] = sweep._side_by_side([["seed=1"]], {0: checked(["seed=1"])}, launcher, 1)
+    assert job == ["seed=1", "hardware.threads=4"]
+    said = capsys.readouterr().out
+    assert "1 job at once, each with 4 threads (hardware.threads=4)\n" in said
+    assert "What each job prints is in /shared/sweeps/now\n" in said
+
+
+def test_where_a_job_is_lost_the_others_are_told_to_stop_and_the_summary_is_made(
+    workdir, monkeypatch, capsys
+):
+    def launch():
+        raise BrokenExecutor("a worker died")
+
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    with store.start("sweep", {}) as run:
+        job = store.start("seed=0", {}, run.id)
+
+        def sleep(seconds):
+            job.client.set_terminated(job.id, "KILLED")
+
+        monkeypatch.setattr(sweep.time, "sleep", sleep)
+        monkeypatch.setattr(sweep, "release", lambda launcher: None)
+        sweep._apart(launch, Launcher("joblib", 2), store, run)
+        assert STOP in store.get(run.id).tags
+    assert store.get(job.id).status == "KILLED"
+    said = capsys.readouterr().err
+    assert "hydra/launcher=joblib: a worker died\n" in said
+    assert (
+        "Is there memory for so many jobs at once? More for\neach: hydra.launcher.n_jobs=2." in said
+    )
+
+
+@pytest.mark.parametrize("path", ["/a/plain/one", "/it's/one", 'a "b", c', "back\\slash", "ü=1"])
+def test_a_path_is_handed_to_hydra_as_it_is(path):
+    text = f"hydra.sweep.dir={sweep._quoted(path)}"
+    assert OverridesParser.create().parse_override(text).value() == path
 
 
 def test_different_teachers_are_trained_side_by_side_and_the_others_keep_their_order():

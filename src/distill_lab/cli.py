@@ -33,7 +33,8 @@ distill-lab: knowledge distillation experiments, tracked.
 
   distill-lab [overrides]            run the six stages; finished ones are reused
   distill-lab -m key=a,b,c [...]     sweep: one job per combination, summarised at the end;
-                                     hydra/launcher=joblib: as many at once as there are cores
+                                     hydra/launcher=joblib: as many at once as there are cores;
+                                     ray, submitit_slurm: on a cluster (docs/scale.md)
   distill-lab regime.search.space={key:[a,b]} [...]
                                      search: Optuna chooses the values of each run (docs/search.md)
   distill-lab check [overrides]      check every config, or one run's or sweep's; run nothing

@@ -1,7 +1,9 @@
-"""Jobs of a sweep side by side, each in a worker process: how they talk, and how they are stopped.
+"""Jobs of a sweep in processes of their own: how they talk, and how they are stopped.
 
-A worker is told to stop by SIGTERM alone, and by the sweep alone. It then closes its runs, and
-leaves out every job that still waits. If it died instead, joblib would kill the others at once.
+The sweep tells its jobs to stop through the store, wherever a launcher put them: they look at the
+sweep's run every few seconds. A job that is stopped closes its runs, and those that still wait are
+left out. SIGTERM from anybody else, as at a preemption, ends a job's process too, so that its
+launcher has it done again; but for joblib's, as the death of one worker would end them all.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, redirect_stdout
 from threading import Event, Thread
 from types import FrameType
 from typing import TextIO
 
-DIED = """
-A worker process died, so the others were ended. Is there memory for so many jobs at once? Fewer:
-hydra.launcher.n_jobs=2. Finished stages will be reused by the same command."""
-SECONDS_TO_CLOSE = 15.0  # of a worker's runs; then it is told again
-_STOP = Event()  # set in a worker that was told to stop
+LOST = """
+A job's process died, so the others were ended. Is there memory for so many jobs at once? More for
+each: {more}. Finished stages will be reused by the same command."""
+SECONDS_TO_LOOK = 2.0  # between two looks at whether a job is to stop
+SECONDS_TO_CLOSE = 15.0  # of a job's runs; then it is told again
+QUIET = {"TQDM_DISABLE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Environment of a job: bars of several would overwrite each other."""
+_at_work = False
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -68,34 +72,39 @@ def be_quiet() -> None:
     logging.getLogger("distill_lab").setLevel(logging.WARNING)
 
 
-def in_worker() -> bool:
-    """Tell whether this process is a worker of a sweep."""
-    return multiprocessing.parent_process() is not None
-
-
-def work(job: Callable[[], None]) -> None:
-    """Do a job in a worker, unless it was told to stop in an earlier one.
+def work(job: Callable[[], None], told: Callable[[], bool]) -> None:
+    """Do a job in a process of its own, unless it is told to stop before.
 
     Args:
         job: closes its runs when `Terminated` is raised in it.
+        told: whether it is to stop; asked in a thread of its own.
+
+    Raises:
+        Terminated: by somebody else than the sweep, and outside of joblib's pool.
     """
-    if _STOP.is_set():
+    global _at_work
+    if told():
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal
-    signal.signal(signal.SIGTERM, _end_job)
+    stopped, over = Event(), Event()
+    watcher = Thread(target=_watch, args=(told, stopped, over), daemon=True)
+    _at_work = True
     be_quiet()
-    try:
-        job()
-    except Terminated:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, _stop_working)
+    with _handled(signal.SIG_IGN, signal.SIGINT), _handled(_terminate, signal.SIGTERM):
+        watcher.start()
+        try:
+            job()
+        except Terminated:
+            if not stopped.is_set() and multiprocessing.parent_process() is None:
+                raise
+        finally:
+            over.set()
+            _at_work = False
 
 
 @contextmanager
 def under_name(name: str) -> Iterator[None]:
     """Put a job's name before each line that is printed inside; without one in the main process."""
-    if not in_worker():
+    if not _at_work:
         print(f"\n{name}")
         yield
         return
@@ -104,44 +113,42 @@ def under_name(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_with_this_process() -> Iterator[None]:
-    """Launch workers inside: Ctrl-C and SIGTERM stop them first, and none stays behind.
+def stopped_with_this_process(tell: Callable[[], None]) -> Iterator[None]:
+    """Launch jobs inside: at Ctrl-C and SIGTERM they are told to stop, and are waited for.
 
-    The second Ctrl-C does not wait for them. Where a worker dies by itself, which ends the others,
-    this says so; the jobs that are not finished count as failed.
+    The second Ctrl-C does not wait for them.
+
+    Args:
+        tell: has all jobs stop; called in a thread of its own.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C.
         Terminated: after SIGTERM.
     """
-    told: list[BaseException] = []
-    over = Event()
+    came: list[BaseException] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         reason = KeyboardInterrupt() if number == signal.SIGINT else Terminated("stopped")
-        if told:
+        if came:
             raise reason
-        told.append(reason)
-        Thread(target=_stop_workers, args=(over,), daemon=True).start()
+        came.append(reason)
+        Thread(target=tell, daemon=True).start()
 
-    try:
-        with _handled(stop, signal.SIGINT, signal.SIGTERM), _without_bars():
+    with _handled(stop, signal.SIGINT, signal.SIGTERM), _quiet_jobs():
+        try:
             yield
-    except BrokenExecutor:
-        if not told:
-            print(DIED, file=sys.stderr)
-    finally:
-        over.set()
-        _end_workers()
-    if told:
-        raise told[0]
+        except Exception:
+            if not came:  # else it is what the launcher says of jobs that were told to end
+                raise
+    if came:
+        raise came[0]
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Switch progress bars off in the workers, which would overwrite each other's."""
+def _quiet_jobs() -> Iterator[None]:
+    """Set the environment that jobs of this host inherit."""
     before = dict(os.environ)
-    os.environ["TQDM_DISABLE"] = "1"
+    os.environ.update(QUIET)
     try:
         yield
     finally:
@@ -149,36 +156,20 @@ def _without_bars() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _end_workers() -> None:
-    """Shut down the pool that joblib would keep for a next call, from any folder."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor(reuse=True).shutdown(wait=True)
-
-
-def _stop_workers(over: Event) -> None:
-    """Tell all workers to stop, until all is over: a library may swallow the exception."""
-    while not over.is_set():
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        over.wait(SECONDS_TO_CLOSE)
+def _watch(told: Callable[[], bool], stopped: Event, over: Event) -> None:
+    """Have the job end once it is told to, until it has: a library may swallow the exception."""
+    while not over.wait(SECONDS_TO_CLOSE if stopped.is_set() else SECONDS_TO_LOOK):
+        if stopped.is_set() or told():
+            stopped.set()
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated("stopped by SIGTERM")
 
 
-def _stop_working(number: int, frame: FrameType | None) -> None:
-    _STOP.set()
-
-
-def _end_job(number: int, frame: FrameType | None) -> None:
-    _STOP.set()
-    raise Terminated("stopped by SIGTERM")
-
-
 @contextmanager
-def _handled(handler: Handler, *numbers: int) -> Iterator[None]:
+def _handled(handler: Handler | signal.Handlers, *numbers: int) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-import traceback
+import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distill_lab.config.compose import compose, jobs, jobs_at_once
+from distill_lab.config.compose import compose, jobs
 from distill_lab.config.groups import is_group
-from distill_lab.config.overrides import read
+from distill_lab.config.launcher import Launcher, launcher_of
+from distill_lab.config.overrides import LAUNCHER, read
 from distill_lab.contracts import Parts
-from distill_lab.errors import ConfigError, DistillLabError, without_secret
-from distill_lab.launch import ALONE, checked, run_job
+from distill_lab.errors import ConfigError, without_secret
+from distill_lab.launch import ALONE, checked
+from distill_lab.launchers import MORE_ROOM, ctrl_c_spares_children, lost_by, reach, release
 from distill_lab.naming import LOOK, short_key, short_name, split_override
-from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
+from distill_lab.parallel import LOST, stopped_with_this_process
+from distill_lab.sweep_job import JOBS, STOP, Job, this_place
 
 if TYPE_CHECKING:
+    from distill_lab.tracking.run import TrackedRun
     from distill_lab.tracking.store import Store
 
-JOBS = "jobs.json"
 THREADS = "hardware.threads"
+SECONDS_TO_END = 60.0  # that jobs have to close their runs after one of them was lost
 Launch = Callable[[list[str], Callable[[Any], None]], None]
 
 
@@ -50,7 +55,8 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         raise ConfigError(request.problems)
     asked = jobs(overrides)
     parts, wrong = _checked(asked)
-    at_once = jobs_at_once(overrides)
+    launcher = launcher_of(overrides)
+    at_once = min(reach(launcher), len(parts))
 
     from distill_lab.tracking.failures import refusals_told
     from distill_lab.tracking.store import Store
@@ -68,14 +74,18 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
     with refusals_told(), store.start(name, tags) as run:
         print(f"\n{name}")
         run.log_params(_values(asked, keys))
-        if min(at_once, len(parts)) > 1:
-            asked = _side_by_side(asked, parts, min(at_once, len(parts)))
+        if launcher.apart and len(parts) > 1:
+            asked = _side_by_side(asked, parts, launcher, at_once)
         run.log_json({str(n): [names[n], job] for n, job in enumerate(asked)}, JOBS)
-        order = sorted(parts) if at_once == 1 else teachers_first(parts)
+        order = teachers_first(parts) if launcher.apart else sorted(parts)
         handed_on = [text for text in overrides if _is_for_launcher(text)]
         own = [f"tracking.sweep_run_id={run.id}", f"tracking.job={','.join(map(str, order))}"]
-        with stopped_with_this_process() if at_once > 1 else nullcontext():
-            launch([*handed_on, *own], sweep_job)
+        any_job = Job(os.getcwd(), this_place())
+        if launcher.apart:
+            own.append(f"hydra.sweep.dir={_quoted(launcher.folder)}")
+            _apart(partial(launch, [*handed_on, *own], any_job), launcher, store, run)
+        else:
+            launch([*handed_on, *own], any_job)
         store.close_orphans()
         # They import matplotlib and Lightning: not before they are due.
         from distill_lab.handover.hand_over import hand_over
@@ -120,46 +130,53 @@ def made_from(store: Store, run_id: str, job: list[str]) -> list[str]:
     return next(one.overrides for one in lineage.rounds if one.run_id == run_id)
 
 
-def sweep_job(cfg: Any) -> None:
-    """Run one job of a sweep; Hydra calls it, in this process or in a launcher's worker."""
-    job = partial(_do_job, cfg.tracking)
-    if in_worker():
-        work(job)
-    else:
-        job()
+def _apart(launch: Callable[[], None], launcher: Launcher, store: Store, run: TrackedRun) -> None:
+    """Launch jobs in processes of their own; on the way out, none of them is at work any more.
 
-
-def _do_job(tracking: Any) -> None:
-    """Do a job; one that fails must not take the others with it.
-
-    The sweep's run is told why, and the summary lists it.
+    Where one is lost, the others are told to stop, as no launcher goes on to wait for them.
     """
-    from distill_lab.tracking.store import Store
-
-    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
-    name, overrides = store.read_json(tracking.sweep_run_id, JOBS)[str(tracking.job)]
-    own = [f"tracking.sweep_run_id={tracking.sweep_run_id}", f"tracking.job={tracking.job}"]
+    tell = partial(run.set_tags, {STOP: "the sweep was stopped"})
     try:
-        with under_name(name):
-            run_job(checked([*overrides, *own]), overrides, name)
-    except Exception as error:  # whatever one job fails on, the others go on
-        if not isinstance(error, DistillLabError):
-            traceback.print_exc()
-        print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)
-        store.open(tracking.sweep_run_id).set_tags({f"failed.{tracking.job}": str(error)})
+        with stopped_with_this_process(tell), ctrl_c_spares_children(launcher):
+            launch()
+        store.close_below(run.id)
+    except lost_by(launcher) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        print(f"\n{LAUNCHER}={launcher.name}: {reason}", file=sys.stderr)
+        print(LOST.format(more=MORE_ROOM[launcher.name]), file=sys.stderr)
+        tell()
+        _wait_for_jobs(store, run.id)
+    finally:
+        release(launcher)
 
 
-def _side_by_side(asked: list[list[str]], parts: dict[int, Parts], at_once: int) -> list[list[str]]:
-    """Give each job one thread, unless the user said how many; say how they run.
+def _wait_for_jobs(store: Store, run_id: str) -> None:
+    """Wait until no job of a sweep has an open run, as long as it takes to close them."""
+    limit = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < limit:
+        store.close_orphans()
+        if all(job.status != "RUNNING" for job in store.children(run_id)):
+            return
+        time.sleep(1.0)
+
+
+def _side_by_side(
+    asked: list[list[str]], parts: dict[int, Parts], launcher: Launcher, at_once: int
+) -> list[list[str]]:
+    """Give each job a thread per core of its own, unless the user said how many; say how they run.
 
     Threads of several jobs that compete for the same cores wait for each other most of the time.
     """
-    first = min(parts)
+    first, cores = min(parts), launcher.cores
+    if launcher.name.startswith("submitit"):
+        print(f"What each job prints is in {launcher.folder}")
+    count = f"{at_once} job{'s' * (at_once > 1)} at once"
     if _says_threads(asked[first], parts[first]):
-        print(f"{at_once} jobs at once")
+        print(count)
         return asked
-    print(f"{at_once} jobs at once, each with one thread ({THREADS}=1)")
-    return [[*job, f"{THREADS}=1"] for job in asked]
+    threads = "one thread" if cores == 1 else f"{cores} threads"
+    print(f"{count}, each with {threads} ({THREADS}={cores})")
+    return [[*job, f"{THREADS}={cores}"] for job in asked]
 
 
 def _says_threads(job: list[str], parts: Parts) -> bool:
@@ -206,6 +223,13 @@ def column(key: str) -> str:
     ('choices.architecture.student', 'regime.lr')
     """
     return f"choices.{key.replace('@', '.')}" if is_group(key.partition("@")[0]) else key
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a value that Hydra takes as it is."""
+    # Backslashes stand for themselves, but before a quote and at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (found[2] and "\\'"), text)
+    return f"'{escaped}'"
 
 
 def _is_for_launcher(text: str) -> bool:

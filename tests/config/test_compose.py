@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from distill_lab.config import compose as subject
 from distill_lab.config import overrides
-from distill_lab.config.compose import compose, composed, jobs, jobs_at_once, own_sweep
+from distill_lab.config.compose import compose, composed, jobs, own_sweep
 from distill_lab.config.groups import groups, networks, options, ready, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.errors import ConfigError
@@ -53,7 +51,7 @@ WRONG_CHOICE = [
     ("regmie@selection.regime=x", "Did you mean 'regime@selection.regime'?"),
     ("data=glob(*)", "data: can only be swept value by value"),
     ("hydra/launcher=jobs", "hydra/launcher: there is no launcher 'jobs'. Did you mean 'joblib'?"),
-    ("hydra/launcher=null", "hydra/launcher: there is no launcher None. Launchers: basic, joblib."),
+    ("hydra/launcher=null", "hydra/launcher: there is no launcher None. Launchers: basic, jobl"),
     ("hydra/launcher=[joblib]", "hydra/launcher: there is no launcher ['joblib']."),
     ("hydra/launcher=basic,joblib", "hydra/launcher: holds for the whole sweep; give it one value"),
     ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs: must be how many jobs run at once, or -1"),
@@ -95,27 +93,16 @@ def test_a_choice_in_the_wrong_form_is_explained(text, said):
     assert said in problem
 
 
-def test_a_launcher_that_is_not_installed_is_named_with_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(overrides, "launchers", lambda: ["basic"])
-    [problem] = read(["hydra/launcher=joblib"]).problems
-    assert problem == (
-        "hydra/launcher: 'joblib' is an extra that is not installed: "
-        "pip install 'distill-lab[joblib]', or pip install hydra-joblib-launcher."
-    )
-
-
 @pytest.mark.parametrize(
-    ("asked", "at_once"),
-    [
-        ([], 1),
-        (["hydra/launcher=basic"], 1),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"], 3),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=1,2"], 1),
-        (["hydra/launcher=joblib"], len(os.sched_getaffinity(0))),
-    ],
+    ("name", "extra"), [("joblib", "joblib"), ("ray", "ray"), ("submitit_slurm", "slurm")]
 )
-def test_a_launcher_says_how_many_jobs_run_at_once(asked, at_once):
-    assert jobs_at_once(asked) == at_once
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch, name, extra):
+    monkeypatch.setattr(overrides, "launchers", lambda: ["basic"])
+    [problem] = read([f"hydra/launcher={name}"]).problems
+    assert problem == (
+        f"hydra/launcher: {name!r} is an extra that is not installed: "
+        f"pip install 'distill-lab[{extra}]'."
+    )
 
 
 def test_a_launcher_is_no_part_of_a_job():

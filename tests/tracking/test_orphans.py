@@ -44,3 +44,15 @@ def test_only_of_this_host_it_is_known_that_a_process_has_ended():
     assert not has_ended(this_process())
     assert has_ended(f"{host}:{number}:{int(started) - 1}")
     assert not has_ended(f"not-{host}:{number}:{int(started) - 1}")
+
+
+def test_what_is_left_below_a_run_is_closed_on_any_host(workdir):
+    store = Store("sqlite:///mlflow.db", "orphans", "artifacts")
+    sweep = store.start("sweep", {})
+    job = store.start("job", {}, sweep.id)
+    stage = store.start("stage", {}, job.id)
+    job.client.set_terminated(job.id, "KILLED")
+    stage.set_tags({TAG: "another-host:1:1"})
+    store.close_below(sweep.id)
+    found = {one.name: one.status for one in map(store.get, (sweep.id, job.id, stage.id))}
+    assert found == {"sweep": "RUNNING", "job": "KILLED", "stage": "FAILED"}

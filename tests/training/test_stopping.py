@@ -56,6 +56,19 @@ def test_a_signal_that_came_before_the_training_failed_or_was_pruned_is_handled(
     assert caught.value.__context__ is error
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_the_end_of_a_jobs_time_waits_too_where_submitit_handles_it(number):
+    heard = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        with Stopping() as stopping:
+            signal.raise_signal(number)
+            assert (stopping.told, heard) == (True, [])
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.usefixtures("_exits_with_143")
 def test_without_a_signal_what_a_training_failed_with_is_what_is_told():
     with pytest.raises(Pruned), Stopping():

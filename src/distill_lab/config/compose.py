@@ -112,22 +112,29 @@ def own_sweep(overrides: Sequence[str]) -> dict[str, str]:
         ConfigError: the request cannot be composed.
     """
     given = {split_override(text)[0] for text in overrides}
-    params = _own_config(overrides).sweeper.params or {}
+    params = hydras_own(overrides).sweeper.params or {}
     return {str(key): str(value) for key, value in params.items() if key not in given}
 
 
-def jobs_at_once(overrides: Sequence[str]) -> int:
-    """Return how many jobs the chosen launcher runs side by side, -1 being one per core.
+def hydras_own(overrides: Sequence[str]) -> Any:
+    """Return Hydra's own section: what the options and the overrides of it say.
 
     Raises:
-        ConfigError: the request cannot be composed.
+        ConfigError: the request cannot be composed, or code is named that is not Hydra's.
     """
-    launcher = _own_config(overrides).launcher
-    if "n_jobs" not in launcher:
-        return 1
-    from joblib import effective_n_jobs
-
-    return int(effective_n_jobs(launcher.n_jobs))
+    parser = OverridesParser.create()
+    chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
+    single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
+    try:
+        with _hydra():
+            own = hydra_compose("config", overrides=single, return_hydra_config=True).hydra
+    except REFUSALS as error:
+        key = getattr(error.__cause__, "full_key", None)
+        raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
+    found = list(_foreign_code("hydra", OmegaConf.to_container(own)))
+    if found:
+        raise ConfigError(found)
+    return own
 
 
 def choices(overrides: Sequence[str]) -> dict[str, str]:
@@ -153,23 +160,6 @@ def plain(cfg: Any) -> dict[str, Any]:
     if values.get("reuse") is False:
         values["reuse"] = "off"  # which YAML reads as false
     return values
-
-
-def _own_config(overrides: Sequence[str]) -> Any:
-    """Return Hydra's own section: what the options and the overrides of it say."""
-    parser = OverridesParser.create()
-    chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
-    single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
-    try:
-        with _hydra():
-            own = hydra_compose("config", overrides=single, return_hydra_config=True).hydra
-    except REFUSALS as error:
-        key = getattr(error.__cause__, "full_key", None)
-        raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
-    found = list(_foreign_code("hydra", OmegaConf.to_container(own)))
-    if found:
-        raise ConfigError(found)
-    return own
 
 
 def _is_hydras(name: str) -> bool:

@@ -14,14 +14,12 @@ from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 
-from distill_lab.config.groups import groups, is_group, may_be_empty, takes_several
+from distill_lab.config.groups import groups, is_group, may_be_empty, options, takes_several
 from distill_lab.errors import nearest
 
 LAUNCHER = "hydra/launcher"
-HOW_TO_INSTALL = {
-    "joblib": "pip install 'distill-lab[joblib]', or pip install hydra-joblib-launcher"
-}
-"""Launchers that are not part of Hydra -> how to have them."""
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Launchers that are not part of Hydra -> the extra that has them."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,18 @@ def _problems_of_choice(key: str, value: Any, known: list[str]) -> Iterator[str]
 
 
 def launchers() -> list[str]:
-    """Return the launchers that are installed, sorted."""
+    """Return the launchers that are installed, and those of your own `conf/`, sorted."""
     Plugins.instance()  # which imports them, and they make themselves known
-    return [name.removesuffix(".yaml") for name in ConfigStore.instance().list(LAUNCHER)]
+    known = [name.removesuffix(".yaml") for name in ConfigStore.instance().list(LAUNCHER)]
+    return sorted({*known, *options(LAUNCHER)})
 
 
 def _no_launcher(name: Any) -> str:
     known = launchers()
-    if str(name) in HOW_TO_INSTALL:
-        return f"{name!r} is an extra that is not installed: {HOW_TO_INSTALL[str(name)]}."
-    near = nearest(name, [*known, *HOW_TO_INSTALL])
+    if str(name) in EXTRAS:
+        extra = f"pip install 'distill-lab[{EXTRAS[str(name)]}]'"
+        return f"{name!r} is an extra that is not installed: {extra}."
+    near = nearest(name, [*known, *EXTRAS])
     return f"there is no launcher {name!r}.{near} Launchers: {', '.join(known)}."
 
 

@@ -27,10 +27,15 @@ def close_orphans(client: MlflowClient, experiment_id: str) -> list[str]:
     closed = []
     for record in running:
         if not _alive(record.data.tags[TAG]):
-            client.set_tag(record.info.run_id, "error", "its process ended without closing it")
-            client.set_terminated(record.info.run_id, "FAILED")
+            close_orphan(client, record.info.run_id)
             closed.append(record.info.run_id)
     return closed
+
+
+def close_orphan(client: MlflowClient, run_id: str) -> None:
+    """Mark a run FAILED whose process is gone."""
+    client.set_tag(run_id, "error", "its process ended without closing it")
+    client.set_terminated(run_id, "FAILED")
 
 
 def has_ended(process: str) -> bool:

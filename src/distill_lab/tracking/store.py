@@ -25,7 +25,7 @@ from torch import nn
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
-from distill_lab.tracking.orphans import TAG, close_orphans, this_process
+from distill_lab.tracking.orphans import TAG, close_orphan, close_orphans, this_process
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import SHA256, TrackedRun
 from distill_lab.tracking.view import run_address, store_view
@@ -110,6 +110,13 @@ class Store:
     def close_orphans(self) -> None:
         """Mark runs of ended processes FAILED; see `tracking.orphans.close_orphans`."""
         close_orphans(self.client, self.experiment_id)
+
+    def close_below(self, run_id: str) -> None:
+        """Mark what is still RUNNING below a run FAILED, once no process is at it, on any host."""
+        for child in self.children(run_id):
+            self.close_below(child.id)
+            if child.status == "RUNNING":
+                close_orphan(self.client, child.id)
 
     def lock(self, name: str) -> FileLock:
         """Return a lock that all processes on this store share where the store is a file here."""

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C wait until a training is between two steps and has been saved."""
+"""Signals to stop wait until a training is between two steps and has been saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 Handler = Callable[[int, FrameType | None], object]
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""The last two are how SLURM may announce that a job's time ends, to a handler of submitit's."""
 
 
 class Stopping:
