@@ -14,9 +14,9 @@ from distill_lab.config.compose import compose, jobs, jobs_at_once
 from distill_lab.config.groups import is_group
 from distill_lab.config.overrides import read
 from distill_lab.contracts import Parts
-from distill_lab.errors import ConfigError, DistillLabError, without_secret
+from distill_lab.errors import ConfigError, DistillLabError, Refused, without_secret
 from distill_lab.launch import ALONE, checked, run_job
-from distill_lab.naming import LOOK, short_key, short_name, split_override
+from distill_lab.naming import look, short_key, short_name, split_override
 from distill_lab.parallel import in_worker, stopped_with_this_process, under_name, work
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         from distill_lab.sweep_summary import summarise
 
         columns = [column(key) for key in keys]
-        look = store.view(
+        view = store.view(
             run.id,
             f"tags.`mlflow.parentRunId` = '{run.id}'",
             columns,
             first.data.info.quality.decides,
         )
-        run.set_tags({"look": look})
+        run.set_tags({"look": view})
         summary = summarise(store, run, asked, names, keys, wrong)
         print(summary.text)
         if summary.best is not None:
@@ -98,7 +98,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
             if handed_over is not None:
                 run.set_tags({"model": handed_over.model, "handover": handed_over.address})
                 print(f"\n{handed_over.lines}")
-    print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
+    print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{look(tracking.uri, view)}")
     return 1 if summary.num_failed else 0
 
 
@@ -134,9 +134,10 @@ def _do_job(tracking: Any) -> None:
 
     The sweep's run is told why, and the summary lists it.
     """
+    from distill_lab.tracking.patience import waiting_unless
     from distill_lab.tracking.store import Store
 
-    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location, was_there=True)
     name, overrides = store.read_json(tracking.sweep_run_id, JOBS)[str(tracking.job)]
     own = [f"tracking.sweep_run_id={tracking.sweep_run_id}", f"tracking.job={tracking.job}"]
     try:
@@ -146,7 +147,9 @@ def _do_job(tracking: Any) -> None:
         if not isinstance(error, DistillLabError):
             traceback.print_exc()
         print(f"\nJob {tracking.job} ({name}) failed: {error}", file=sys.stderr)
-        store.open(tracking.sweep_run_id).set_tags({f"failed.{tracking.job}": str(error)})
+        # A store that is away ends the sweep: the next job would only wait for it again.
+        with waiting_unless(isinstance(error, Refused)):
+            store.open(tracking.sweep_run_id).set_tags({f"failed.{tracking.job}": str(error)})
 
 
 def _side_by_side(asked: list[list[str]], parts: dict[int, Parts], at_once: int) -> list[list[str]]:

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,11 +26,14 @@ from torch import nn
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
+from distill_lab.tracking.failures import advice_on_login
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
+from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import SHA256, TrackedRun
 from distill_lab.tracking.view import run_address, store_view
 
+START = "distill-lab server, or name another in tracking.uri"
 SEARCHED = 50_000  # newest runs whose ids may be given by their beginning; MLflow's limit
 
 
@@ -52,14 +56,22 @@ class Store:
         experiment: name; made if missing.
         artifact_location: where a new experiment keeps artifacts; a plain path is below the working
             directory; None leaves it to the tracking server.
+        was_there: a server was there a moment ago, so that it is waited for if it is away now.
 
     Raises:
         ConfigError: there is no such store, or it cannot have such an experiment.
         RunError: the experiment was deleted.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_location: str | None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_location: str | None,
+        was_there: bool = False,
+    ) -> None:
         _quiet()
+        be_patient()
         self.uri = _absolute_store(uri)
         self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
         database = _database(self.uri)
@@ -68,14 +80,18 @@ class Store:
             if database is not None:
                 _make_database(database)
             self.client = MlflowClient(tracking_uri=self.uri)
-            self.experiment_id = self._experiment(experiment, artifact_location)
-            self.close_orphans()
+            with waiting_unless(not was_there):
+                self.experiment_id = self._experiment(experiment, artifact_location)
+                self.close_orphans()
         except (mlflow.MlflowException, SQLAlchemyError, CommandError, OSError) as error:
             hidden = without_secret(repr(uri))
             reason = without_secret(" ".join(str(error).split()))
-            raise ConfigError(
-                [f"tracking: cannot keep experiment {experiment!r} at {hidden}: {reason}"]
-            ) from error
+            cannot = f"tracking: cannot keep experiment {experiment!r} at {hidden}"
+            if is_away(error):
+                raise ConfigError(
+                    [f"{cannot}: the server does not answer. Start it: {START}. ({reason})"]
+                ) from error
+            raise ConfigError([f"{cannot}: {reason}{advice_on_login(reason)}"]) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager.
@@ -189,6 +205,7 @@ class Store:
         try:
             folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
         except mlflow.MlflowException as error:
+            raise_if_away(error)
             raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}.") from error
         if folder.scheme in ("", "file"):
             local = Path(unquote(folder.path)) / path
@@ -252,7 +269,8 @@ class Store:
         """Return a run that may not be there."""
         try:
             return self.get(run_id)
-        except mlflow.MlflowException:
+        except mlflow.MlflowException as error:
+            raise_if_away(error)
             return None
 
     def check_model(self, model: str) -> None:
@@ -264,6 +282,7 @@ class Store:
         try:
             self.client.get_logged_model(model.rpartition("/")[2])
         except mlflow.MlflowException as error:
+            raise_if_away(error)
             raise RunError(f"model {model} is missing: {error}") from error
 
     def register(
@@ -287,11 +306,14 @@ class Store:
         try:
             where = self.client.get_logged_model(model.rpartition("/")[2]).artifact_location
             with TemporaryDirectory() as folder:
-                local = mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"{where}/{path}", dst_path=folder, tracking_uri=self.uri
+                local = twice(
+                    partial(mlflow.artifacts.download_artifacts, tracking_uri=self.uri),
+                    artifact_uri=f"{where}/{path}",
+                    dst_path=folder,
                 )
                 return Path(local).read_bytes()
         except (OSError, mlflow.MlflowException) as error:
+            raise_if_away(error)
             raise RunError(f"file {path!r} of model {model} is missing: {error}") from error
 
     def folder(self, run_id: str, path: str) -> str:
@@ -317,8 +339,11 @@ class Store:
         folder = Path(self._scratch.name) / run_id
         folder.mkdir(exist_ok=True)
         try:
-            return str(self.client.download_artifacts(run_id, path, str(folder)))
+            return twice(
+                self.client.download_artifacts, run_id=run_id, path=path, dst_path=str(folder)
+            )
         except (OSError, mlflow.MlflowException) as error:
+            raise_if_away(error)
             raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}") from error
 
     def _experiment(self, name: str, artifact_location: str | None) -> str:
@@ -387,5 +412,7 @@ def _absolute_store(uri: str) -> str:
 def _quiet() -> None:
     """Keep MLflow's own chatter (database set-up, environment hints) out of the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     disable_logging()
