@@ -9,8 +9,10 @@ as MLflow takes equal ones (key, step, time, value) for one.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -23,6 +25,7 @@ PAUSE_FACTOR = "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 PATIENT = {RETRIES: "10", PAUSE_FACTOR: "1"}  # 10 is MLflow's limit
 HURRIED = {RETRIES: "1", TIMEOUT: "30"}  # one, as a connection that was kept may have been closed
+TOLD_SECONDS = 60.0  # between two words on it
 ASKED_AGAIN = "Retrying"
 """What urllib3 begins with when it is going to pause and ask again."""
 
@@ -78,12 +81,18 @@ def twice(download: Callable[..., str], **what: Any) -> str:
 
 
 class _Told(logging.Filter):
-    """Says in a line that the server is asked again, in place of urllib3's words."""
+    """Says now and then that the server is asked again, in place of urllib3's words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -math.inf
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         if not text.startswith(ASKED_AGAIN):
             return True
-        if os.environ.get(RETRIES) != HURRIED[RETRIES] and "NewConnectionError" in text:
+        waits = os.environ.get(RETRIES) != HURRIED[RETRIES]
+        if waits and time.monotonic() - self._last > TOLD_SECONDS:
+            self._last = time.monotonic()
             print("  tracking     the server does not answer; it is asked again", file=sys.stderr)
         return False

@@ -26,6 +26,14 @@ FOLDER = Path("mlflow-server")
 START_SECONDS = 300.0  # at most; the tables are made at the first start
 STOP_SECONDS = 20.0  # for answers that are under way
 LOG_LINES = 15  # shown of a program that did not start
+LOGIN = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///basic_auth.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+"""
+"""MLflow's own settings, of which but the last are its defaults."""
 LOGS = ("mlflow.log", "postgres.log")
 
 
@@ -95,6 +103,8 @@ def serve(request: Asked) -> None:
     postgres.programs()
     with ExitStack() as stack:
         stack.enter_context(_only_one(folder))
+        for name in LOGS:
+            (folder / name).touch(mode=0o600)
         logs = [stack.enter_context((folder / name).open("ab")) for name in LOGS]
         stack.enter_context(_logs_told(folder))
         database = stack.enter_context(postgres.running(folder, logs[1]))
@@ -150,13 +160,25 @@ def _mlflow(request: Asked, folder: Path, log: IO[bytes]) -> Iterator[subprocess
         stdout=log,
         stderr=log,
         cwd=folder,  # where MLflow's own login keeps its users
-        env={**quiet, **os.environ},
+        env={**quiet, **_login(folder), **os.environ},
+        umask=0o077,  # what the folder's other users need not read
         start_new_session=True,  # Ctrl-C is for this process, which stops its workers with it
     )
     try:
         yield process
     finally:
         _stop(process)
+
+
+def _login(folder: Path) -> dict[str, str]:
+    """Return what MLflow's login, if it is asked for, is told: to hash a password once a minute.
+
+    Else it does for each request, of which a workflow makes hundreds; that takes longer than all
+    the rest of them.
+    """
+    path = folder / "basic_auth.ini"
+    path.write_text(LOGIN)
+    return {"MLFLOW_AUTH_CONFIG_PATH": str(path)}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -6,13 +6,15 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from urllib.parse import unquote, urlparse
+from weakref import finalize
 
 import mlflow
 from alembic.util import CommandError
@@ -73,7 +75,7 @@ class Store:
         _quiet()
         be_patient()
         self.uri = _absolute_store(uri)
-        self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
+        self._scratch: Path | None = None  # copies of remote artifacts
         database = _database(self.uri)
         self._folder = Path.cwd() if database is None else database.parent
         try:
@@ -335,8 +337,9 @@ class Store:
 
     def _download(self, run_id: str, path: str) -> str:
         if self._scratch is None:
-            self._scratch = TemporaryDirectory(prefix="distill-lab-")
-        folder = Path(self._scratch.name) / run_id
+            self._scratch = Path(mkdtemp(prefix="distill-lab-"))
+            finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        folder = self._scratch / run_id
         folder.mkdir(exist_ok=True)
         try:
             return twice(
