@@ -31,14 +31,8 @@ def run(folder, *words, **login):
 
 def dump(server):
     """Return all that the server's database has, as text."""
-    words = [
-        str(programs() / "pg_dump"),
-        "-h",
-        str(server.folder / "socket"),
-        "-U",
-        OWNER,
-        "mlflow",
-    ]
+    where = ["-h", str(server.folder / "socket"), "-U", OWNER]
+    words = [str(programs() / "pg_dump"), *where, "mlflow"]
     return subprocess.run(words, capture_output=True, check=True).stdout
 
 
