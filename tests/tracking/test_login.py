@@ -10,7 +10,7 @@ import pytest
 
 from distill_lab.tracking.postgres import OWNER, programs
 from tests.faults.conftest import TINY
-from tests.tracking.serving import ROOT, require_login, served
+from tests.tracking.serving import require_login, served
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def run(folder, *words, **login):
     done = subprocess.run(
         [sys.executable, "-m", "distill_lab", *TINY, "tracking=server", *words],
         cwd=folder,
-        env={**os.environ, **login, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}"},
+        env={**os.environ, **login, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 import requests
@@ -104,6 +107,31 @@ def test_metrics_that_a_server_refuses_are_an_error_at_once(eager):
 def test_a_server_that_is_not_there_at_the_start_is_told_at_once_with_what_to_do(workdir):
     with pytest.raises(ConfigError, match=r"does not answer\. Start it: distill-lab server"):
         Store(NOWHERE, "e", None)
+
+
+@contextmanager
+def answering(code):
+    """Serve nothing but one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(code)
+
+        def log_message(self, *words):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(503, "does not answer"), (401, "Set MLFLOW_TRACKING_USERNAME")]
+)
+def test_a_server_that_cannot_answer_or_does_not_admit_the_user_is_told_apart(workdir, code, told):
+    with answering(code) as address, pytest.raises(ConfigError, match=told):
+        Store(address, "e", None)
 
 
 def test_an_artifact_that_cannot_be_asked_for_is_not_said_to_be_missing(store, monkeypatch):

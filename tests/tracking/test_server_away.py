@@ -12,12 +12,12 @@ import pytest
 
 from distill_lab.tracking.store import Store
 from tests.faults.conftest import TINY
-from tests.tracking.serving import ROOT, served
+from tests.tracking.serving import served
 
 pytestmark = pytest.mark.slow
 
 AWAY_SECONDS = 60
-EPOCHS = 150
+EPOCHS = 600  # more than the seconds between two batches of metrics
 TRAINED = "5 control"
 GIVES_UP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
@@ -31,14 +31,14 @@ def server():
 def begin(server, folder, *more, **environment):
     """Start a run whose training takes a while."""
     words = ["tracking=server", f"tracking.uri={server.address}", *more]
-    log = (folder / "log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "distill_lab", *TINY, f"regime.epochs={EPOCHS}", *words],
-        cwd=folder,
-        env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}"},
-        stdout=log,
-        stderr=log,
-    )
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "distill_lab", *TINY, f"regime.epochs={EPOCHS}", *words],
+            cwd=folder,
+            env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+        )
 
 
 def wait_for_training(store, running):
@@ -49,7 +49,7 @@ def wait_for_training(store, running):
             if "val/accuracy" in record.data.metrics:
                 return
         time.sleep(0.1)
-    pytest.fail("the run ended too soon")
+    pytest.fail("the run ended before anything of its training was sent")
 
 
 def require_whole(store):
