@@ -38,6 +38,7 @@ MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PARAMS = 100  # per request, MLflow's limit
 MAX_VALUE = 6000  # characters of a param's value, MLflow's limit
 MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
+MAX_NAME = 250  # characters of a run's name; a column of that width in PostgreSQL
 AWAY = "  tracking     the server does not answer; what is measured is kept and sent later"
 SHA256 = "sha256"
 """What the name of a tag begins with that holds the checksum of a JSON artifact."""
@@ -101,8 +102,7 @@ class TrackedRun:
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags; long values are cut to MLflow's limit."""
-        safe = {key: without_secret(str(value))[:MAX_TAG] for key, value in tags.items()}
-        self.client.log_batch(self.id, tags=[RunTag(k, v) for k, v in safe.items()])
+        self.client.log_batch(self.id, tags=[RunTag(k, v) for k, v in safe(tags).items()])
 
     def log_params(self, values: dict[str, Any]) -> None:
         """Log nested plain values under dotted keys."""
@@ -192,6 +192,11 @@ class TrackedRun:
             local = Path(scratch) / name
             yield local
             self.client.log_artifact(self.id, str(local), folder or None)
+
+
+def safe(tags: dict[str, str]) -> dict[str, str]:
+    """Return tags without passwords, and no longer than they may be."""
+    return {key: without_secret(str(value))[:MAX_TAG] for key, value in tags.items()}
 
 
 def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

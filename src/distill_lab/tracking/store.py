@@ -32,7 +32,7 @@ from distill_lab.tracking.failures import advice_on_login
 from distill_lab.tracking.orphans import TAG, close_orphans, this_process
 from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
 from distill_lab.tracking.registry import Registered, register
-from distill_lab.tracking.run import SHA256, TrackedRun
+from distill_lab.tracking.run import MAX_NAME, SHA256, TrackedRun, safe
 from distill_lab.tracking.view import run_address, store_view
 
 START = "distill-lab server, or name another in tracking.uri"
@@ -100,11 +100,11 @@ class Store:
 
         Runs with the same `fingerprint` and `upstream` among their tags do the same.
         """
-        tags = {key: without_secret(value) for key, value in tags.items()}
+        tags = safe(tags)
         tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
-        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
+        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name[:MAX_NAME])
         return TrackedRun(self.client, self.uri, record.info.run_id, self._unfinished(tags))
 
     def open(self, run_id: str) -> TrackedRun:
