@@ -294,10 +294,10 @@ class Store:
 
         Processes on one store file, or in one working directory, take turns.
         """
-        safe = {key: without_secret(value) for key, value in tags.items()}
+        hidden = {key: without_secret(value) for key, value in tags.items()}
         mlflow.set_tracking_uri(self.uri)  # a store of versions looks for models by itself
         with self.lock(f"registry-{hashlib.sha256(name.encode()).hexdigest()}"):
-            return register(self.client, model, name, quality, safe, without_secret(description))
+            return register(self.client, model, name, quality, hidden, without_secret(description))
 
     def fetch_model(self, model: str, path: str) -> bytes:
         """Return the content of a file of a logged model.
