@@ -31,9 +31,10 @@ def server():
 def begin(server, folder, *more, **environment):
     """Start a run whose training takes a while."""
     words = ["tracking=server", f"tracking.uri={server.address}", *more]
+    words += [f"regime.epochs={EPOCHS}", "regime.batch_size=48", "hardware.checkpoint_minutes=0.02"]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "distill_lab", *TINY, f"regime.epochs={EPOCHS}", *words],
+            [sys.executable, "-m", "distill_lab", *TINY, *words],
             cwd=folder,
             env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
             stdout=log,

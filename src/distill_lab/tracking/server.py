@@ -141,7 +141,9 @@ def _require_port(request: Asked) -> None:
             probe.bind((request.host, request.port))
         except OSError as error:
             raise ConfigError(
-                [f"server: {request.host}:{request.port}: {error.strerror}. Give another --port."]
+                [
+                    f"server: {request.host}:{request.port}: {error.strerror}. End what is there, or give another --port."
+                ]
             ) from error
 
 
