@@ -142,7 +142,8 @@ def _require_port(request: Asked) -> None:
         except OSError as error:
             raise ConfigError(
                 [
-                    f"server: {request.host}:{request.port}: {error.strerror}. End what is there, or give another --port."
+                    f"server: {request.host}:{request.port}: {error.strerror}. End what is there, "
+                    "or give another --port."
                 ]
             ) from error
 
