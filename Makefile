@@ -1,6 +1,6 @@
 # Every target makes the environment first, so each works as the first command after a clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench zoo reproduce scoreboard clean
+.PHONY: help setup demo test test-all test-ui check lint format ui pictures bench zoo reproduce scoreboard server clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,7 +27,7 @@ demo: $(STAMP) ## the default run: six stages on the handwritten digits of sciki
 test: $(STAMP) ## the fast tests; no network, no GPU
 	@$(TEST) -m "not slow and not ui"
 
-test-all: $(STAMP) chromium ## all tests
+test-all: $(STAMP) chromium postgresql ## all tests
 	@$(TEST)
 
 test-ui: $(STAMP) chromium ## the tests that look at the MLflow UI in a headless browser
@@ -47,6 +47,9 @@ format: $(STAMP) ## rewrite the source in the project's format
 
 ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/distill-lab ui
+
+server: $(STAMP) postgresql ## a tracking server on http://127.0.0.1:5001: MLflow on PostgreSQL, kept in FOLDER (mlflow-server)
+	@$(BIN)/distill-lab server --folder '$(or $(FOLDER),mlflow-server)' --port $(or $(PORT),5001)
 
 pictures: $(STAMP) chromium ## make docs/pictures again
 	@PYTHONPATH=tests/ui OMP_NUM_THREADS=1 $(BIN)/python docs/pictures/make_pictures.py
@@ -76,4 +79,14 @@ chromium:
 		apt-get update -qq >/dev/null && apt-get install -y -qq chromium >/dev/null; \
 	else \
 		echo "There is no $(CHROMIUM). Install it: sudo apt-get install chromium" >&2; exit 1; \
+	fi
+
+.PHONY: postgresql
+postgresql:
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then :; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		echo "Installing postgresql."; \
+		apt-get update -qq >/dev/null && apt-get install -y -qq postgresql >/dev/null; \
+	else \
+		echo "There is no PostgreSQL. Install it: sudo apt-get install postgresql" >&2; exit 1; \
 	fi

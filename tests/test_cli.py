@@ -18,6 +18,7 @@ from distill_lab.config.groups import groups
 from distill_lab.errors import ConfigError, DataError, RunError
 from distill_lab.papers import reproduce
 from distill_lab.stages.report_handoff import Proposal
+from distill_lab.tracking import server
 
 HEAVY = ("torch", "mlflow", "pytorch_lightning", "torchvision", "sklearn", "matplotlib", "pandas")
 WITHOUT_HEAVY = """
@@ -63,7 +64,7 @@ def test_help_names_commands_and_every_option_of_every_group(capsys, word):
 def test_an_unknown_command_is_named_with_the_nearest(capsys, words, near):
     code, out, err = said(capsys, *words)
     assert (code, out) == (2, "")
-    commands = "check, reproduce, scoreboard, report, compare, ui, help"
+    commands = "check, reproduce, scoreboard, report, compare, ui, server, help"
     assert f"{words[0]!r} is neither a command ({commands}) nor key=value." in err
     assert near in err
 
@@ -268,6 +269,35 @@ def test_the_ui_serves_this_machine_alone_unless_told_otherwise(monkeypatch, wor
     assert command[command.index("--host") + 1] == host
     assert command.count("--host") == 1
     assert command[command.index("--backend-store-uri") + 1] == "sqlite:///mlflow.db"
+
+
+def test_a_server_shows_its_runs_itself(capsys):
+    code, _, err = said(capsys, "ui", "tracking=server")
+    assert code == 2
+    assert "ui: a tracking server has its own, at http://127.0.0.1:5001" in err
+
+
+def test_a_server_that_is_stopped_by_ctrl_c_has_not_failed(monkeypatch, capsys):
+    def stopped(request):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "serve", stopped)
+    code, out, _ = said(capsys, "server")
+    assert code == 0
+    assert "what it has is kept" in out
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_runs(capsys):
+    code, _, err = said(capsys, "tracking=server", "tracking.uri=http://127.0.0.1:9", "data=fake")
+    assert code == 2
+    assert "does not answer. Start it: distill-lab server" in err
+
+
+def test_an_address_with_a_password_is_refused_without_saying_it(capsys):
+    code, out, err = said(capsys, "tracking=server", "tracking.uri=http://ann:geheim@host:5001")
+    assert code == 2
+    assert "tracking.uri: must have no password" in err
+    assert "geheim" not in out + err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from distill_lab.config.compose import compose
 from distill_lab.config.groups import groups
-from distill_lab.naming import short_key, short_name, short_value, split_override
+from distill_lab.naming import look, short_key, short_name, short_value, split_override
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,10 @@ def leaves(node, path=""):
     for name, value in node.items():
         if name != "_target_":
             yield from leaves(value, f"{path}.{name}".lstrip("."))
+
+
+def test_where_to_look_is_a_ui_to_start_or_that_of_a_server():
+    assert "make ui" in look("sqlite:///mlflow.db", "http://127.0.0.1:5000/#/a")
+    there = look("http://127.0.0.1:5000", "http://127.0.0.1:5000/#/a")
+    assert "make ui" not in there
+    assert there.endswith("http://127.0.0.1:5000/#/a")

@@ -16,6 +16,7 @@ from distill_lab.settings import (
     Refine,
     Regime,
     Selection,
+    Tracking,
     Variants,
     Weighting,
 )
@@ -51,6 +52,13 @@ REGIME = {
 }
 SOUND = {
     Regime: REGIME,
+    Tracking: {
+        "uri": "http://127.0.0.1:5001",
+        "artifact_location": "s3://bucket/folder",
+        "experiment": "distill-lab",
+        "sweep_run_id": None,
+        "job": 1,
+    },
     Chain: {"assistants": ["mlp_300"], "generations": 2},
     Selection: {
         "regime": Regime(**REGIME),
@@ -347,3 +355,32 @@ def test_where_few_have_labels_they_are_passed_over_for_the_same_steps(labels, e
     assert (found.epochs, found.early_stop_epochs) == (epochs, patience)
     steps = found.epochs * -(-labels // 16)
     assert abs(steps - 6 * 7) <= 2  # half an epoch of theirs
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://ann:geheim@host:5001",
+        "postgresql://ann:geh@eim@host/db",
+        "postgresql+psycopg:///db?host=here&password=geheim",
+        "https://:geheim@host",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_told(address):
+    for name in ("uri", "artifact_location"):
+        with pytest.raises(ValueError, match=f"^{name}: must have no password") as told:
+            Tracking(**SOUND[Tracking] | {name: address})
+        assert "geh" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:///mlflow.db",
+        "http://host:5001",
+        "postgresql+psycopg://ann@/mlflow?host=/srv/lab/socket",
+        "mlartifacts",
+    ],
+)
+def test_an_address_without_a_password_is_admitted(address):
+    assert Tracking(**SOUND[Tracking] | {"uri": address}).uri == address

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
-from distill_lab.naming import LOOK, command
+from distill_lab.naming import command, is_server, look
 from distill_lab.parallel import Terminated, be_quiet, sigterm_raises
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ distill-lab: knowledge distillation experiments, tracked.
   distill-lab report RUN             make a run's report.html again, of what the store has
   distill-lab compare RUN RUN ...    one page for several runs, or for the jobs of a sweep
   distill-lab ui [--port N]          MLflow UI on 127.0.0.1
+  distill-lab server [--folder DIR] [--port N]
+                                     MLflow's server on PostgreSQL, for tracking=server
   distill-lab --cfg job [overrides]  print the composed config
   distill-lab --version              print the version
 
@@ -102,6 +104,7 @@ def _command(words: list[str]) -> int:
         "report": _report,
         "compare": _compare,
         "ui": _ui,
+        "server": _server,
     }
     if first in commands:
         return commands[first](words[1:])
@@ -182,7 +185,7 @@ def _report(words: list[str]) -> int:
 
     with refusals_told():
         run_id = store.resolve(runs[0]).id
-        print(f"Report  {report_of(store, run_id)}\n{LOOK}\n        {store.run_address(run_id)}")
+        print(f"Report  {report_of(store, run_id)}\n{look(store.uri, store.run_address(run_id))}")
     return 0
 
 
@@ -195,7 +198,7 @@ def _compare(words: list[str]) -> int:
 
     with refusals_told():
         table, path, address = compare_runs(store, runs)
-    print(f"{table}\n\nReport  {path}\n{LOOK}\n        {address}")
+    print(f"{table}\n\nReport  {path}\n{look(store.uri, address)}")
     return 0
 
 
@@ -219,6 +222,8 @@ def _ui(words: list[str]) -> int:
 
     options = [word for word in words if word.startswith("-") or "=" not in word]
     uri = checked([word for word in words if word not in options]).tracking.uri
+    if is_server(uri):
+        raise ConfigError([f"ui: a tracking server has its own, at {uri}."])
     if not any(word.partition("=")[0] in ("--host", "-h") for word in options):
         options = ["--host", "127.0.0.1", *options]
     if not any(word.partition("=")[0] in ("--workers", "-w") for word in options):
@@ -226,6 +231,17 @@ def _ui(words: list[str]) -> int:
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # a dozen processes less
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *options]
     os.execv(sys.executable, command)
+
+
+def _server(words: list[str]) -> int:
+    from distill_lab.tracking.server import asked, serve
+
+    request = asked(words)
+    try:
+        serve(request)
+    except (KeyboardInterrupt, Terminated):
+        print("\nThe server is stopped; what it has is kept.")
+    return 0
 
 
 def _hydra(words: list[str], job: Callable[[Any], None]) -> None:
@@ -266,7 +282,7 @@ def _show(done: Done, uri: str) -> None:
     print(f"\nReport  {done.report_path}")
     print(done.handed_over.lines if done.handed_over else f"Model   {done.model}")
     print(f"Run     {done.run_id} in {without_secret(uri)}")
-    print(f"{LOOK}\n        {done.look}")
+    print(look(uri, done.look))
 
 
 def _options() -> str:

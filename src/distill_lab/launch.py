@@ -330,7 +330,8 @@ def _run_job(parts: Parts, overrides: Sequence[str], name: str | None, watch: Wa
 
     _require_devices(parts)
     tracking = parts.tracking
-    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+    of_sweep = tracking.sweep_run_id is not None
+    store = Store(tracking.uri, tracking.experiment, tracking.artifact_location, of_sweep)
     tags = {"overrides": without_secret(" ".join(overrides)), COMMAND: command(overrides)}
     if tracking.job is not None:
         tags["job"] = str(tracking.job)

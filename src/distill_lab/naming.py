@@ -11,7 +11,18 @@ GENERIC = ("value", "weight", "rounds", "max_minutes", "latency_repeats", "num_s
 """Last keys that say nothing without the one before them."""
 SLOTS = ("teacher", "student", "selection", "cache", "compress", "variants")
 """Sections that have keys of the same names as others."""
-LOOK = "Look    make ui, or distill-lab ui   (MLflow UI on http://127.0.0.1:5000)"
+LOOK_HERE = "Look    make ui, or distill-lab ui   (MLflow UI on http://127.0.0.1:5000)"
+LOOK_THERE = "Look    the server's own UI"
+
+
+def look(uri: str, address: str) -> str:
+    """Return, for the terminal, where runs are seen; a tracking server shows them itself."""
+    return f"{LOOK_THERE if is_server(uri) else LOOK_HERE}\n        {address}"
+
+
+def is_server(uri: str) -> bool:
+    """Tell whether a tracking URI is that of a server."""
+    return uri.startswith(("http://", "https://"))
 
 
 def short_name(overrides: Sequence[str]) -> str:

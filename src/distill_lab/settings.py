@@ -7,6 +7,7 @@ well under a second.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
@@ -22,10 +23,22 @@ def _positive(name: str, value: float | None) -> None:
     _require(name, value, "> 0", value is None or value > 0)
 
 
+def _no_password(name: str, address: str | None) -> None:
+    """Refuse an address that would be kept and shown with the config, and its password with it."""
+    if address is not None and PASSWORD.search(address):
+        raise ValueError(
+            f"{name}: must have no password, as a config is kept. Leave it out. Give a tracking "
+            "server's user in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or in "
+            "~/.mlflow/credentials, a PostgreSQL's password in PGPASSWORD or in ~/.pgpass."
+        )
+
+
 def _fraction(name: str, value: float | None) -> None:
     _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
 
 
+PASSWORD = re.compile(r"://[^/\s]*:\S*@|[?&]password=", re.IGNORECASE)
+"""In an address: user:password@, or one among the parameters of a database."""
 OF_NUMBERS = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
 OF_WORDS = ("mask_words", "ngram_rows")
 AUGMENTING = (*OF_NUMBERS, *OF_WORDS)
@@ -179,6 +192,7 @@ class Search:
         address = self.storage
         rule = "the address of a database, e.g. sqlite:///search.db, or null"
         _require("storage", address, rule, address is None or "://" in address)
+        _no_password("storage", address)
         named = self.study is None or self.study.strip() != ""
         _require("study", self.study, "a name, not empty, or null", named)
 
@@ -509,3 +523,7 @@ class Tracking:
     experiment: str
     sweep_run_id: str | None
     job: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("uri", "artifact_location"):
+            _no_password(name, getattr(self, name))

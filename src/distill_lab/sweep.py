@@ -19,7 +19,7 @@ from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError, without_secret
 from distill_lab.launch import ALONE, checked
 from distill_lab.launchers import MORE_ROOM, ctrl_c_spares_children, lost_by, reach, release
-from distill_lab.naming import LOOK, short_key, short_name, split_override
+from distill_lab.naming import look, short_key, short_name, split_override
 from distill_lab.parallel import LOST, stopped_with_this_process
 from distill_lab.sweep_job import JOBS, STOP, Job, this_place
 
@@ -92,13 +92,13 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
         from distill_lab.sweep_summary import summarise
 
         columns = [column(key) for key in keys]
-        look = store.view(
+        view = store.view(
             run.id,
             f"tags.`mlflow.parentRunId` = '{run.id}'",
             columns,
             first.data.info.quality.decides,
         )
-        run.set_tags({"look": look})
+        run.set_tags({"look": view})
         summary = summarise(store, run, asked, names, keys, wrong)
         print(summary.text)
         if summary.best is not None:
@@ -108,7 +108,7 @@ def run_sweep(overrides: Sequence[str], launch: Launch) -> int:
             if handed_over is not None:
                 run.set_tags({"model": handed_over.model, "handover": handed_over.address})
                 print(f"\n{handed_over.lines}")
-    print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
+    print(f"\nSweep   {run.id} in {without_secret(tracking.uri)}\n{look(tracking.uri, view)}")
     return 1 if summary.num_failed else 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distill_lab.errors import DistillLabError, RunError
+from distill_lab.errors import DistillLabError, Refused, RunError
 from distill_lab.launch import checked, run_job
 from distill_lab.parallel import QUIET, under_name, work
 
@@ -53,7 +53,7 @@ class Job:
         from distill_lab.tracking.store import Store
 
         tracking = cfg.tracking
-        store = Store(tracking.uri, tracking.experiment, tracking.artifact_location)
+        store = Store(tracking.uri, tracking.experiment, tracking.artifact_location, was_there=True)
         job = partial(_do, store, str(tracking.sweep_run_id), int(tracking.job))
         if here:
             job()
@@ -85,6 +85,8 @@ def _do(store: Store, sweep_run_id: str, number: int) -> None:
 
     The sweep's run is told why, and the summary lists it.
     """
+    from distill_lab.tracking.patience import waiting_unless
+
     name, overrides = store.read_json(sweep_run_id, JOBS)[str(number)]
     own = [f"tracking.sweep_run_id={sweep_run_id}", f"tracking.job={number}"]
     try:
@@ -94,4 +96,6 @@ def _do(store: Store, sweep_run_id: str, number: int) -> None:
         if not isinstance(error, DistillLabError):
             traceback.print_exc()
         print(f"\nJob {number} ({name}) failed: {error}", file=sys.stderr)
-        store.open(sweep_run_id).set_tags({f"failed.{number}": str(error)})
+        # A store that is away ends the sweep: the next job would only wait for it again.
+        with waiting_unless(isinstance(error, Refused)):
+            store.open(sweep_run_id).set_tags({f"failed.{number}": str(error)})

@@ -121,6 +121,14 @@ def test_long_values_are_cut_to_what_the_store_takes(store):
     assert found.tags["number"] == "3"
 
 
+def test_a_long_name_and_a_long_first_tag_are_cut_to_what_postgresql_takes(store):
+    with store.start("x" * 300, {"long": "y" * 9000}) as run:
+        pass
+    found = record(store, run)
+    assert found.info.run_name == "x" * 250
+    assert found.data.tags["long"] == "y" * 8000
+
+
 def test_nested_values_are_flattened_to_dotted_keys():
     assert dotted({"a": {"b": {"c": 1}, "_target_": "x.Y"}, "d": [1], "e": {}, "f": None}) == {
         "a.b.c": 1,

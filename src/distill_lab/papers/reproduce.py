@@ -11,7 +11,7 @@ from distill_lab.contracts import Parts
 from distill_lab.environment import environment
 from distill_lab.errors import ConfigError, DistillLabError, RunError, nearest, without_secret
 from distill_lab.launch import checked, run_job
-from distill_lab.naming import LOOK, short_name
+from distill_lab.naming import look, short_name
 from distill_lab.papers.grid import each_line_and_column
 from distill_lab.papers.paper import Job, Paper, Row, Scale, papers, read_paper
 from distill_lab.papers.results import Measured, Results, keep, measured, path_of, read
@@ -75,7 +75,7 @@ def reproduce(paper: Paper, scale_name: str, only: str, overrides: Sequence[str]
         run.log_metrics(means)
     columns = ["row", "unit", "paper", "ours", "verdict"]
     print(f"\n{tables.text(lines, columns)}\n\nResults {path}")
-    print(f"{LOOK}\n        {store.run_address(run.id)}")
+    print(look(store.uri, store.run_address(run.id)))
     return 1 if made.errors else 0
 
 

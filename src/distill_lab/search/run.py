@@ -23,7 +23,7 @@ from distill_lab.errors import Pruned, Refused, without_secret
 from distill_lab.fingerprint import fingerprint, source_hash, targets
 from distill_lab.handover.hand_over import hand_over
 from distill_lab.launch import checked, run_job
-from distill_lab.naming import LOOK, short_key, short_name
+from distill_lab.naming import look, short_key, short_name
 from distill_lab.plan import STAGES
 from distill_lab.refine import merged
 from distill_lab.report.tables import format_value
@@ -76,13 +76,13 @@ def run_search(parts: Parts, overrides: Sequence[str]) -> int:
         store.close_orphans()
         columns = [column(key) for key in keys]
         decides = parts.data.info.quality.decides
-        look = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns, decides)
-        run.set_tags({"look": look})
+        view = store.view(run.id, f"tags.`mlflow.parentRunId` = '{run.id}'", columns, decides)
+        run.set_tags({"look": view})
         summary = summarise(study, store, run, space, parts)
         print(summary.text)
         if summary.best_run is not None:
             _hand_over(store, run, summary.best_run, overrides, summary.best_values)
-    print(f"\nSearch  {run.id} in {without_secret(tracking.uri)}\n{LOOK}\n        {look}")
+    print(f"\nSearch  {run.id} in {without_secret(tracking.uri)}\n{look(tracking.uri, view)}")
     return 1 if summary.num_failed else 0
 
 

@@ -35,10 +35,21 @@ def refusals_told() -> Iterator[None]:
         raise Refused(f"{what}. {_advice(error, what)}") from error
 
 
+def advice_on_login(what: str) -> str:
+    """Return, where a server did not admit the user, how MLflow is told who it is; else nothing."""
+    if "error code 401" in what:
+        return (
+            " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write both into "
+            "~/.mlflow/credentials."
+        )
+    return ""
+
+
 def _advice(error: BaseException, what: str) -> str:
+    login = advice_on_login(what)
     number = error.errno if isinstance(error, OSError) else None
     if number in FULL or any(words in what for words in NO_ROOM):
         return f"Is there room on the disk? Make some; {GO_ON}"
     if number in READ_ONLY or "readonly database" in what or "Read-only file system" in what:
         return f"Give leave to write there, or name another place in tracking; {GO_ON}"
-    return f"When that is mended, {GO_ON}"
+    return f"{login} When that is mended, {GO_ON}".lstrip()

@@ -9,6 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from distill_lab.contracts import Quality
+from distill_lab.tracking.patience import raise_if_away
 
 CHAMPION = "champion"
 STUDENT = ("weights", "data_checksum")
@@ -147,7 +148,8 @@ def _is_same(client: MlflowClient, version: ModelVersion, tags: dict[str, str]) 
 def _contender(client: MlflowClient, version: ModelVersion, quality: Quality) -> Contender:
     try:
         data = client.get_run(str(version.run_id)).data
-    except MlflowException:
+    except MlflowException as error:
+        raise_if_away(error)
         return Contender(int(version.version), None, None)
     checksum, value = data.tags.get("data_checksum"), data.metrics.get(f"val/{quality.key}")
     return Contender(int(version.version), checksum, value)

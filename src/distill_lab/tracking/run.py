@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,25 @@ from mlflow.exceptions import MlflowException
 from safetensors.torch import save_file
 from sqlalchemy.exc import SQLAlchemyError
 
-from distill_lab.errors import Pruned, without_secret
+from distill_lab.errors import Pruned, Refused, without_secret
 from distill_lab.picture import png
 from distill_lab.tracking.failures import REFUSED
+from distill_lab.tracking.patience import at_once, is_away, waiting_unless
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
 FLUSH_SECONDS = 5.0  # at most this much of a curve is not yet visible in the UI
+AWAY_SECONDS = 30.0  # between two tries to send metrics to a server that does not answer
+STOPPED = (KeyboardInterrupt, SystemExit, Refused, *REFUSED)
+"""With what in hand a run ends without waiting for a server: nobody waits, or it was waited for."""
 MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PARAMS = 100  # per request, MLflow's limit
 MAX_VALUE = 6000  # characters of a param's value, MLflow's limit
 MAX_TAG = 8000  # characters of a tag's value, MLflow's limit
+MAX_NAME = 250  # characters of a run's name; a column of that width in PostgreSQL
+AWAY = "  tracking     the server does not answer; what is measured is kept and sent later"
 SHA256 = "sha256"
 """What the name of a tag begins with that holds the checksum of a JSON artifact."""
 
@@ -57,6 +64,7 @@ class TrackedRun:
         self.unfinished = unfinished
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
+        self._pause = FLUSH_SECONDS
 
     def __enter__(self) -> TrackedRun:
         return self
@@ -68,15 +76,16 @@ class TrackedRun:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.flush()
+            with waiting_unless(isinstance(error, STOPPED)):
+                self.flush()
         except Exception as lost:  # of a store or a driver; raised, unless it came second
-            self._end(error or lost)
+            self._end(error or lost, at_once())
             if error is None:
                 raise
         else:
-            self._end(error)
+            self._end(error, waiting_unless(isinstance(error, STOPPED)))
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None, waiting: AbstractContextManager[None]) -> None:
         if error is None:
             self.client.set_terminated(self.id, "FINISHED")
             if self.unfinished is not None:
@@ -87,14 +96,13 @@ class TrackedRun:
             why = {"pruned": f"after {error.after}"}
         killed = isinstance(error, KeyboardInterrupt | SystemExit | Pruned)
         # Where even that cannot be written, the next start does it: see `tracking.orphans`.
-        with suppress(*REFUSED):
+        with suppress(*REFUSED), waiting:
             self.set_tags(why)
             self.client.set_terminated(self.id, "KILLED" if killed else "FAILED")
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags; long values are cut to MLflow's limit."""
-        safe = {key: without_secret(str(value))[:MAX_TAG] for key, value in tags.items()}
-        self.client.log_batch(self.id, tags=[RunTag(k, v) for k, v in safe.items()])
+        self.client.log_batch(self.id, tags=[RunTag(k, v) for k, v in safe(tags).items()])
 
     def log_params(self, values: dict[str, Any]) -> None:
         """Log nested plain values under dotted keys."""
@@ -103,11 +111,27 @@ class TrackedRun:
             self.client.log_batch(self.id, params=flat[start : start + MAX_PARAMS])
 
     def log_metrics(self, values: dict[str, float], step: int = 0) -> None:
-        """Buffer metrics; they are written every few seconds and at the end."""
+        """Buffer metrics; they are written every few seconds and at the end.
+
+        While a server is away they stay in the buffer, and what logs them goes on.
+        """
         now = int(time.time() * 1000)
         self._buffer += [Metric(key, float(value), now, step) for key, value in values.items()]
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+        if time.monotonic() - self._flushed > self._pause:
+            self._try_to_flush()
+
+    def _try_to_flush(self) -> None:
+        try:
+            with at_once():
+                self.flush()
+        except MlflowException as error:
+            if not is_away(error):
+                raise
+            if self._pause == FLUSH_SECONDS:
+                print(AWAY, file=sys.stderr)
+            self._pause, self._flushed = AWAY_SECONDS, time.monotonic()
+        else:
+            self._pause = FLUSH_SECONDS
 
     def flush(self) -> None:
         """Write what is buffered."""
@@ -168,6 +192,11 @@ class TrackedRun:
             local = Path(scratch) / name
             yield local
             self.client.log_artifact(self.id, str(local), folder or None)
+
+
+def safe(tags: dict[str, str]) -> dict[str, str]:
+    """Return tags without passwords, and no longer than they may be."""
+    return {key: without_secret(str(value))[:MAX_TAG] for key, value in tags.items()}
 
 
 def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

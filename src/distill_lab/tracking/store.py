@@ -6,12 +6,15 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from urllib.parse import unquote, urlparse
+from weakref import finalize
 
 import mlflow
 from alembic.util import CommandError
@@ -25,11 +28,14 @@ from torch import nn
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
+from distill_lab.tracking.failures import advice_on_login
 from distill_lab.tracking.orphans import TAG, close_orphan, close_orphans, this_process
+from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
 from distill_lab.tracking.registry import Registered, register
-from distill_lab.tracking.run import SHA256, TrackedRun
+from distill_lab.tracking.run import MAX_NAME, SHA256, TrackedRun, safe
 from distill_lab.tracking.view import run_address, store_view
 
+START = "distill-lab server, or name another in tracking.uri"
 SEARCHED = 50_000  # newest runs whose ids may be given by their beginning; MLflow's limit
 
 
@@ -52,41 +58,53 @@ class Store:
         experiment: name; made if missing.
         artifact_location: where a new experiment keeps artifacts; a plain path is below the working
             directory; None leaves it to the tracking server.
+        was_there: a server was there a moment ago, so that it is waited for if it is away now.
 
     Raises:
         ConfigError: there is no such store, or it cannot have such an experiment.
         RunError: the experiment was deleted.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_location: str | None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_location: str | None,
+        was_there: bool = False,
+    ) -> None:
         _quiet()
+        be_patient()
         self.uri = _absolute_store(uri)
-        self._scratch: TemporaryDirectory[str] | None = None  # copies of remote artifacts
+        self._scratch: Path | None = None  # copies of remote artifacts
         database = _database(self.uri)
         self._folder = Path.cwd() if database is None else database.parent
         try:
             if database is not None:
                 _make_database(database)
             self.client = MlflowClient(tracking_uri=self.uri)
-            self.experiment_id = self._experiment(experiment, artifact_location)
-            self.close_orphans()
+            with waiting_unless(not was_there):
+                self.experiment_id = self._experiment(experiment, artifact_location)
+                self.close_orphans()
         except (mlflow.MlflowException, SQLAlchemyError, CommandError, OSError) as error:
             hidden = without_secret(repr(uri))
             reason = without_secret(" ".join(str(error).split()))
-            raise ConfigError(
-                [f"tracking: cannot keep experiment {experiment!r} at {hidden}: {reason}"]
-            ) from error
+            cannot = f"tracking: cannot keep experiment {experiment!r} at {hidden}"
+            if is_away(error):
+                raise ConfigError(
+                    [f"{cannot}: the server does not answer. Start it: {START}. ({reason})"]
+                ) from error
+            raise ConfigError([f"{cannot}: {reason}{advice_on_login(reason)}"]) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager.
 
         Runs with the same `fingerprint` and `upstream` among their tags do the same.
         """
-        tags = {key: without_secret(value) for key, value in tags.items()}
+        tags = safe(tags)
         tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
-        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
+        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name[:MAX_NAME])
         return TrackedRun(self.client, self.uri, record.info.run_id, self._unfinished(tags))
 
     def open(self, run_id: str) -> TrackedRun:
@@ -196,6 +214,7 @@ class Store:
         try:
             folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
         except mlflow.MlflowException as error:
+            raise_if_away(error)
             raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}.") from error
         if folder.scheme in ("", "file"):
             local = Path(unquote(folder.path)) / path
@@ -259,7 +278,8 @@ class Store:
         """Return a run that may not be there."""
         try:
             return self.get(run_id)
-        except mlflow.MlflowException:
+        except mlflow.MlflowException as error:
+            raise_if_away(error)
             return None
 
     def check_model(self, model: str) -> None:
@@ -271,6 +291,7 @@ class Store:
         try:
             self.client.get_logged_model(model.rpartition("/")[2])
         except mlflow.MlflowException as error:
+            raise_if_away(error)
             raise RunError(f"model {model} is missing: {error}") from error
 
     def register(
@@ -280,10 +301,10 @@ class Store:
 
         Processes on one store file, or in one working directory, take turns.
         """
-        safe = {key: without_secret(value) for key, value in tags.items()}
+        hidden = {key: without_secret(value) for key, value in tags.items()}
         mlflow.set_tracking_uri(self.uri)  # a store of versions looks for models by itself
         with self.lock(f"registry-{hashlib.sha256(name.encode()).hexdigest()}"):
-            return register(self.client, model, name, quality, safe, without_secret(description))
+            return register(self.client, model, name, quality, hidden, without_secret(description))
 
     def fetch_model(self, model: str, path: str) -> bytes:
         """Return the content of a file of a logged model.
@@ -294,11 +315,14 @@ class Store:
         try:
             where = self.client.get_logged_model(model.rpartition("/")[2]).artifact_location
             with TemporaryDirectory() as folder:
-                local = mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"{where}/{path}", dst_path=folder, tracking_uri=self.uri
+                local = twice(
+                    partial(mlflow.artifacts.download_artifacts, tracking_uri=self.uri),
+                    artifact_uri=f"{where}/{path}",
+                    dst_path=folder,
                 )
                 return Path(local).read_bytes()
         except (OSError, mlflow.MlflowException) as error:
+            raise_if_away(error)
             raise RunError(f"file {path!r} of model {model} is missing: {error}") from error
 
     def folder(self, run_id: str, path: str) -> str:
@@ -320,12 +344,16 @@ class Store:
 
     def _download(self, run_id: str, path: str) -> str:
         if self._scratch is None:
-            self._scratch = TemporaryDirectory(prefix="distill-lab-")
-        folder = Path(self._scratch.name) / run_id
+            self._scratch = Path(mkdtemp(prefix="distill-lab-"))
+            finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        folder = self._scratch / run_id
         folder.mkdir(exist_ok=True)
         try:
-            return str(self.client.download_artifacts(run_id, path, str(folder)))
+            return twice(
+                self.client.download_artifacts, run_id=run_id, path=path, dst_path=str(folder)
+            )
         except (OSError, mlflow.MlflowException) as error:
+            raise_if_away(error)
             raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}") from error
 
     def _experiment(self, name: str, artifact_location: str | None) -> str:
@@ -394,5 +422,7 @@ def _absolute_store(uri: str) -> str:
 def _quiet() -> None:
     """Keep MLflow's own chatter (database set-up, environment hints) out of the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     disable_logging()
