@@ -263,7 +263,7 @@ class _Flow:
         if stage.shared:
             self._take_or_do(stage)
             return True
-        lock = self.store.lock(self.fingerprints[stage.name].same_code)
+        lock = self.store.turn(self.fingerprints[stage.name].same_code, self.run_id)
         try:
             lock.acquire(timeout=patience)
         except Timeout:

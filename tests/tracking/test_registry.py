@@ -47,7 +47,7 @@ def add(store):
     """Registers a model by accuracy."""
 
     def registered(model, name):
-        return store.register(model, name, ACCURACY, {}, "")
+        return store.register(model, name, ACCURACY, {}, "", "a run")
 
     return registered
 
@@ -85,7 +85,7 @@ def test_a_model_that_is_a_version_already_stays_that_version(bare, add):
 def test_the_same_weights_on_the_same_data_logged_again_stay_their_version(bare, store):
     def add(weights, data, run):
         tags = {"weights": weights, "data_checksum": data, "run": run}
-        return store.register(bare(0.5, data), "weighed", ACCURACY, tags, f"of {run}").uri
+        return store.register(bare(0.5, data), "weighed", ACCURACY, tags, f"of {run}", "a run").uri
 
     assert add("w", DATA, "first") == "models:/weighed/1"
     assert add("w", DATA, "second") == "models:/weighed/1"
@@ -99,9 +99,9 @@ def test_the_same_weights_on_the_same_data_logged_again_stay_their_version(bare,
 def test_a_version_whose_model_is_gone_is_not_the_one_of_the_same_weights(bare, store):
     tags = {"weights": "w", "data_checksum": DATA}
     gone = bare(0.5)
-    store.register(gone, "gone", ACCURACY, tags, "")
+    store.register(gone, "gone", ACCURACY, tags, "", "a run")
     store.client.delete_logged_model(gone.removeprefix("models:/"))
-    assert store.register(bare(0.5), "gone", ACCURACY, tags, "").uri == "models:/gone/2"
+    assert store.register(bare(0.5), "gone", ACCURACY, tags, "", "a run").uri == "models:/gone/2"
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_a_champion_that_was_named_by_hand_stays_until_it_is_beaten(bare, add, s
 
 def test_a_version_has_tags_and_a_description_without_secrets(bare, store):
     told = "at postgresql://ann:pw@host/db"
-    store.register(bare(0.5), "told", ACCURACY, {"student": "MLP", "at": told}, told)
+    store.register(bare(0.5), "told", ACCURACY, {"student": "MLP", "at": told}, told, "a run")
     version = store.client.get_model_version("told", "1")
     assert version.tags == {"student": "MLP", "at": "at postgresql://***@host/db"}
     assert version.description == "at postgresql://***@host/db"
 
 
 def test_a_long_description_is_cut_between_lines_to_what_every_store_takes(bare, store):
-    store.register(bare(0.5), "long", ACCURACY, {}, "\n".join(["x" * 99] * 60))
+    store.register(bare(0.5), "long", ACCURACY, {}, "\n".join(["x" * 99] * 60), "a run")
     description = store.client.get_model_version("long", "1").description
     lines = description.splitlines()
     assert len(description) <= 5000
@@ -188,7 +188,7 @@ def test_of_jobs_that_register_at_once_the_best_is_the_champion(
     models = [bare(quality) for quality in qualities]
     stores = [Store(uri, request.node.name, str(store_folder / "artifacts here")) for _ in models]
     threads = [
-        Thread(target=one.register, args=(model, "at once", ACCURACY, {}, ""))
+        Thread(target=one.register, args=(model, "at once", ACCURACY, {}, "", "a run"))
         for one, model in zip(stores, models, strict=True)
     ]
     for thread in threads:

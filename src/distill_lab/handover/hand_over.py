@@ -81,7 +81,7 @@ def hand_over(
     evaluated = stages["6 evaluate"]
     report = from_plain(Report, store.read_json(evaluated.id, HANDOFF))
     origin = evaluated.tags.get("reused_from", evaluated.id)
-    with store.lock(f"handover-{origin}"):
+    with store.turn(f"handover-{origin}", run_id):
         if not _is_whole(store, origin):
             print("  hand-over    the student's files are asked about the whole test split")
             _make(store, parts, stages, report, origin, overrides)
@@ -99,7 +99,7 @@ def hand_over(
         "handover": where,
     }
     card = store.fetch(origin, f"{FOLDER}/{CARD}").read_text(encoding="utf-8")
-    registered = store.register(report.model, name, quality, tags, card)
+    registered = store.register(report.model, name, quality, tags, card, run_id)
     store.open(run_id).set_tags({"registered": registered.uri, "handover": where})
     folder = store.folder(origin, FOLDER)
     return HandedOver(registered.uri, registered.standing, where, folder)

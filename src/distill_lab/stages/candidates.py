@@ -70,7 +70,7 @@ def obtain(context: Context, asked: Sequence[Point]) -> list[Trained]:
     for patience in (0.0, FOREVER):
         for number in (number for number in range(len(asked)) if number not in done):
             keys = _fingerprints(context, asked[number], first)
-            lock = context.store.lock(keys["fingerprint"])
+            lock = context.store.turn(keys["fingerprint"], context.run.id)
             try:
                 lock.acquire(timeout=patience)
             except Timeout:

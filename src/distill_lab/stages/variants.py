@@ -83,7 +83,7 @@ class Maker:
             RunError: a step cannot treat the network, or an export does not answer as it should.
         """
         keys = self._fingerprints(chain)
-        with self.context.store.lock(keys["fingerprint"]):
+        with self.context.store.turn(keys["fingerprint"], self.context.run.id):
             known = self._known(chain, keys)
             if known is None:
                 return self._make(chain, keys)

@@ -33,6 +33,7 @@ from distill_lab.tracking.orphans import TAG, close_orphan, close_orphans, this_
 from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import MAX_NAME, SHA256, TrackedRun, safe
+from distill_lab.tracking.turn import Turn
 from distill_lab.tracking.view import run_address, store_view
 
 START = "distill-lab server, or name another in tracking.uri"
@@ -77,6 +78,7 @@ class Store:
         self.uri = _absolute_store(uri)
         self._scratch: Path | None = None  # copies of remote artifacts
         database = _database(self.uri)
+        self._in_file = database is not None
         self._folder = Path.cwd() if database is None else database.parent
         try:
             if database is not None:
@@ -136,8 +138,19 @@ class Store:
             if child.status == "RUNNING":
                 close_orphan(self.client, child.id)
 
+    def turn(self, name: str, run_id: str) -> FileLock | Turn:
+        """Return a lock that all processes on this store share, by a file beside it or by itself.
+
+        Args:
+            name: of what only one of them may be at.
+            run_id: run for which it is asked.
+        """
+        if self._in_file:
+            return self.lock(name)
+        return Turn(self.client, self.experiment_id, name, run_id)
+
     def lock(self, name: str) -> FileLock:
-        """Return a lock that all processes on this store share where the store is a file here."""
+        """Return a lock that all processes share which have the same `home`."""
         folder = self._folder / ".distill_lab" / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
@@ -295,15 +308,21 @@ class Store:
             raise RunError(f"model {model} is missing: {error}") from error
 
     def register(
-        self, model: str, name: str, quality: Quality, tags: dict[str, str], description: str
+        self,
+        model: str,
+        name: str,
+        quality: Quality,
+        tags: dict[str, str],
+        description: str,
+        run_id: str,
     ) -> Registered:
         """Make a logged model a version in the registry; see `tracking.registry.register`.
 
-        Processes on one store file, or in one working directory, take turns.
+        Processes take turns, on behalf of the run of this id.
         """
         hidden = {key: without_secret(value) for key, value in tags.items()}
         mlflow.set_tracking_uri(self.uri)  # a store of versions looks for models by itself
-        with self.lock(f"registry-{hashlib.sha256(name.encode()).hexdigest()}"):
+        with self.turn(f"registry-{hashlib.sha256(name.encode()).hexdigest()}", run_id):
             return register(self.client, model, name, quality, hidden, without_secret(description))
 
     def fetch_model(self, model: str, path: str) -> bytes:
