@@ -172,7 +172,7 @@ def test_a_run_is_named_by_the_sweep_the_config_or_its_overrides(calls, override
     asked = " ".join(overrides)
     assert tags == {"overrides": asked, "command": f"distill-lab {asked}".strip()}
     assert parent is None
-    assert store.where == ("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    assert store.where == ("sqlite:///mlflow.db", "distill-lab", "mlartifacts", False)
 
 
 def test_a_job_of_a_sweep_is_tagged_and_lies_below_it(calls):
