@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from distill_lab.data.fake import Fake
 from distill_lab.models.cnn import CNN
 from distill_lab.models.mlp import MLP
 from distill_lab.settings import Hardware, Regime
+from distill_lab.tracking import store
 
 if TYPE_CHECKING:
     from distill_lab.training.fit import Fitted
@@ -88,16 +90,30 @@ def _fixed_seed_and_one_thread() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="module")
-def no_drawing() -> Iterator[None]:
-    """Figures are made but not drawn, which is half of the time of a short run.
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store of MLflow, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    store._make_database(path)
+    return path
 
-    For modules that do not look at them; `test_run_report.py` draws those of whole runs.
+
+@pytest.fixture(scope="module")
+def short_cuts(empty_store: Path) -> Iterator[None]:
+    """Whole runs draw no figures and copy a store that is made, which is most of their time.
+
+    For modules that look at neither; `test_run_report.py` draws those of whole runs, and
+    `tracking/test_store.py` makes stores.
     """
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(picture, "_draw", lambda _: pixel.getvalue())
+        patch.setattr(
+            store,
+            "_make_database",
+            lambda path: path.exists() or shutil.copy(empty_store, path),
+        )
         yield
 
 

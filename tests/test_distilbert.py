@@ -16,7 +16,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 from distill_lab.training.connect import connected_objective
 
-pytestmark = pytest.mark.usefixtures("no_drawing")
+pytestmark = pytest.mark.usefixtures("short_cuts")
 
 SMALL = [
     "experiments=distilbert/recipe",
@@ -79,6 +79,7 @@ def test_a_network_that_names_no_masked_word_is_refused():
     assert problem.startswith("student.input_shape: MLP reads numbers, and fake_words has token")
 
 
+@pytest.mark.slow
 def test_student_and_control_start_as_layers_of_the_teacher(workdir: Path):
     still = ["regime.lr=1e-12", "regime.epochs=1", "regime.weight_decay=0"]
     given = [*SMALL, *still, "knowledge.num_samples=16"]

@@ -19,7 +19,7 @@ from distill_lab.launch import _check_choice, checked, run_job
 from distill_lab.own_code import make_importable, module_file
 from distill_lab.search.run import what_is_asked
 
-pytestmark = pytest.mark.usefixtures("no_drawing")
+pytestmark = pytest.mark.usefixtures("short_cuts")
 
 QUICK = [
     "data=fake",

@@ -30,7 +30,7 @@ from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
 from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-pytestmark = pytest.mark.usefixtures("no_drawing")
+pytestmark = pytest.mark.usefixtures("short_cuts")
 
 QUICK = [*SHORT, *SMALL_NETWORKS, "evaluation.register_as=null"]
 

@@ -10,7 +10,7 @@ from distill_lab.errors import ConfigError
 from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 
-pytestmark = pytest.mark.usefixtures("no_drawing")
+pytestmark = pytest.mark.usefixtures("short_cuts")
 
 LAYER = "encoder.encoder.layer"
 TEACHER = ["num_layers=4", "width=32", "num_heads=4", "feed_forward=32"]
@@ -35,6 +35,7 @@ def refused(*overrides):
     return caught.value.problems
 
 
+@pytest.mark.slow
 def test_all_terms_of_transformers_train_a_smaller_bert_in_six_stages(workdir):
     given = [
         *BERT,

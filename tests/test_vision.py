@@ -9,7 +9,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 from tests.whole_runs import SHORT
 
-pytestmark = pytest.mark.usefixtures("no_drawing")
+pytestmark = pytest.mark.usefixtures("short_cuts")
 
 SMALL = [
     *SHORT,
@@ -23,6 +23,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_a_cnn_of_timm_teaches_a_deit_in_six_stages(workdir):
     done = run_job(checked(SMALL), SMALL)
     store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")

@@ -3,11 +3,13 @@ from __future__ import annotations
 import sys
 
 import pytest
+import yaml
 
-from distill_lab.config.check import component, grid
-from distill_lab.config.compose import compose
-from distill_lab.config.groups import groups
+from distill_lab.config.check import grid
+from distill_lab.config.groups import CONF
 from distill_lab.config.rules import check
+
+OPTIONS = sorted([*CONF.glob("architecture/*.yaml"), *CONF.glob("loss/*.yaml")])
 
 SOURCE = """
 import torch
@@ -71,12 +73,11 @@ def test_what_is_in_range_passes_and_a_check_that_needs_more_than_arguments_is_l
     check(f"{module}.Child", {"weight": 1})
 
 
-@pytest.mark.parametrize("key", ["architecture@teacher", "loss"])
-def test_every_option_that_we_offer_passes(key):
-    for name in groups()[key]:
-        config = compose([f"{key}=[{name}]" if key == "loss" else f"{key}={name}"])
-        points = [component(term) for term in config["loss"].values()]
-        for point in [*points, *grid(config["teacher"])]:
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_every_option_that_we_offer_passes(path):
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for node in [tree] if "_target_" in tree else tree.values():
+        for point in grid(node):
             check(point.target, point.args)
 
 

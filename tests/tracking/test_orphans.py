@@ -3,10 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from distill_lab.tracking.orphans import TAG, close_orphans, has_ended, this_process
 from distill_lab.tracking.store import Store
 
 
+@pytest.mark.slow
 def test_a_run_of_a_killed_process_is_marked_failed_and_one_of_a_living_is_not(workdir):
     store = Store("sqlite:///mlflow.db", "orphans", "artifacts")
     script = (

@@ -202,6 +202,7 @@ def test_a_store_that_cannot_be_used_is_a_config_error(uri, workdir, bad_uri, ex
     assert "\n" not in problem
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_new_store_together(workdir):
     script = "from distill_lab.tracking.store import Store; Store('sqlite:///new.db', 'e', 'a')"
     started = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]

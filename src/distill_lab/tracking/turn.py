@@ -110,11 +110,13 @@ class Turn:
         asking = self._client.search_runs([self._experiment_id], f"tags.`{self._tag}` LIKE '%'")
         found, now = [], time.monotonic()
         for run in asking:
-            told, run_id = run.data.tags[self._tag], run.info.run_id
+            told, run_id = run.data.tags.get(self._tag), run.info.run_id
+            if told is None or run_id == self._run_id:  # it was found and left at one moment
+                continue
             before, since = self._seen.get(run_id, (None, now))
             self._seen[run_id] = (told, since if told == before else now)
             number, _, process = told.split(" ", 2)
             lost = now - self._seen[run_id][1] > LOST_SECONDS or has_ended(process)
-            if run_id != self._run_id and not lost:
+            if not lost:
                 found.append((int(number), run_id))
         return found
