@@ -13,7 +13,7 @@ TAG = "process"
 
 def this_process() -> str:
     """Return what tells this process from any other, before and after it: host, number, start."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    return f"{_prefix()}{os.getpid()}:{_started(os.getpid())}"
 
 
 def close_orphans(client: MlflowClient, experiment_id: str) -> list[str]:
@@ -44,7 +44,12 @@ def has_ended(process: str) -> bool:
 
 
 def _prefix() -> str:
-    return f"{socket.gethostname()}:"
+    """Return what is before a process's number: containers of one host's name count by themselves."""
+    try:
+        numbered = f"/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        numbered = ""
+    return f"{socket.gethostname()}{numbered}:"
 
 
 def _alive(process: str) -> bool:

@@ -140,7 +140,8 @@ def _is_same(client: MlflowClient, version: ModelVersion, tags: dict[str, str]) 
         return False
     try:
         client.get_logged_model(str(version.source).rpartition("/")[2])
-    except MlflowException:
+    except MlflowException as error:
+        raise_if_away(error)
         return False
     return True
 
