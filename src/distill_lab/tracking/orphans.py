@@ -44,7 +44,7 @@ def has_ended(process: str) -> bool:
 
 
 def _prefix() -> str:
-    """Return what is before a process's number: containers of one host's name count by themselves."""
+    """Return what stands before a process's number: its host and, on Linux, its container."""
     try:
         numbered = f"/{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
