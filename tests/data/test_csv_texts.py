@@ -153,6 +153,7 @@ def test_students_may_have_rows_of_their_own_words(folder):
         make(folder, student_words=0)
 
 
+@pytest.mark.slow
 def test_a_student_reads_its_own_rows_from_check_to_report(folder, monkeypatch):
     monkeypatch.chdir(folder)
     given = [
