@@ -10,6 +10,8 @@ from distill_lab.report import tables
 from distill_lab.report.tables import Link
 
 Line = dict[str, tables.Cell | Link]
+CODE_ONLY = "code-only"
+"""Kind of a scale whose values say nothing: beside the paper's they would be read as ours."""
 
 
 def board(
@@ -53,13 +55,17 @@ def judged(row: Row, ours: Measured) -> str:
 def spread(ours: Measured) -> str:
     """Write mean and standard deviation, and over how many seeds.
 
-    Of a claim, the interval of the difference.
+    Of a claim, the interval of the difference. Of a run on noise, that it ran.
 
-    >>> spread(Measured("a", 1, "V", [1.0, 2.0], 1.5, 0.7071, "", "", "", []))
+    >>> spread(Measured("a", 1, "V", [1.0, 2.0], 1.5, 0.7071, "", "", "full", []))
     '1.5 ± 0.7071 (2)'
+    >>> spread(Measured("a", 1, "V", [0.1], 0.1, None, "", "", "code-only", []))
+    'it ran'
     """
     if ours.mean is None:
         return tables.format_value(None)
+    if ours.scale == CODE_ONLY:
+        return "it ran"
     if ours.std is None:
         return tables.format_value(ours.mean)
     if ours.interval is not None:
