@@ -26,13 +26,16 @@ def is_server(uri: str) -> bool:
 
 
 def short_name(overrides: Sequence[str]) -> str:
-    """Return a run name made of overrides.
+    """Return a run name made of overrides, but for those that say where it is kept.
 
     >>> short_name(["temperature.value=4", "architecture@student=mlp_30", "loss=[ce,kd]", "seed=1"])
     'temperature=4 student=mlp_30 loss=ce+kd seed=1'
+    >>> short_name(["tracking=server", "tracking.uri=http://host:5001", "seed=1"])
+    'seed=1'
     """
-    pairs = map(split_override, overrides)
-    return " ".join(f"{short_key(key)}={without_secret(short_value(v))}" for key, v in pairs)
+    pairs = [split_override(text) for text in overrides]
+    named = [pair for pair in pairs if pair[0].partition(".")[0] != "tracking"]
+    return " ".join(f"{short_key(key)}={without_secret(short_value(v))}" for key, v in named)
 
 
 def command(overrides: Sequence[str]) -> str:
