@@ -200,12 +200,12 @@ def test_a_run_knows_what_a_proposal_is_added_to_without_the_wish_to_refine(call
 
 
 def test_no_secret_is_in_a_name_or_tag(calls):
-    secret = "tracking.uri=postgresql://ann:pw@host/db"
+    secret = "regime.search.storage=postgresql://ann:pw@host/db"
     run_job(checked(["seed=1"]), [secret])
     [(_, _, name, tags, _)] = calls
-    shown = "tracking.uri=postgresql://***@host/db"
+    shown = "regime.search.storage=postgresql://***@host/db"
     assert tags == {"overrides": shown, "command": f"distill-lab {shown}"}
-    assert name == "uri=postgresql://***@host/db"
+    assert name == "storage=postgresql://***@host/db"
 
 
 def test_half_precision_that_only_a_gpu_has_is_refused_before_a_run_is_made(workdir):

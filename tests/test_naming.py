@@ -72,7 +72,7 @@ def test_signs_before_a_key_are_not_in_the_name():
 
 
 def test_a_secret_is_not_in_the_name():
-    assert short_name(["tracking.uri=http://ann:pw@host"]) == "uri=http://***@host"
+    assert short_name(["selection.folder=http://ann:pw@host"]).endswith("=http://***@host")
 
 
 def test_an_equals_sign_in_a_value_stays():
