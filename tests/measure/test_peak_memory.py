@@ -6,7 +6,7 @@ from torch import nn
 
 from distill_lab.compress.export_torch import TorchGraph
 from distill_lab.compress.quantize_linear import QuantizeLinear
-from distill_lab.measure.peak_memory import peak_memory_mib, peak_with_mib, size_bytes
+from distill_lab.measure.peak_memory import peak_memory_mib, peak_with_mib, plain, size_bytes
 
 MIB = 2**20
 
@@ -69,6 +69,31 @@ def test_what_torch_export_left_needs_what_the_network_needs():
     weights = 4 * (10 * 20 + 20 + 20 * 5 + 5)
     peak = peak_with_mib(graph, torch.zeros(1, 10), graph.weights)
     assert peak * MIB == weights + 4 * (10 + 20 + 20)
+
+
+def test_int8_weights_take_as_much_in_what_torch_export_left():
+    net = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10)).eval()
+    int8 = QuantizeLinear(False).begin(net, torch.zeros(4, 64), 0)
+    graph = TorchGraph.of(int8, torch.zeros(4, 64))
+    peak = peak_with_mib(graph, torch.zeros(1, 64), list(plain(graph.weights)))
+    assert peak == peak_memory_mib(int8, (64,))
+
+
+class Shifted(nn.Module):
+    """Adds what torch.export finds in three places: a buffer, an attribute and a literal."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("unsaved", torch.ones(20), persistent=False)
+        self.attribute = torch.ones(30, 1, 1)
+
+    def forward(self, inputs):
+        return inputs + self.unsaved + self.attribute.sum() + torch.tensor([2.0])
+
+
+def test_constants_of_what_torch_export_left_count_once():
+    graph = TorchGraph.of(Shifted(), torch.zeros(4, 20))
+    assert sorted(one.numel() for one in graph.weights) == [1, 20, 30]
 
 
 def test_dropout_is_off_while_measuring():

@@ -181,7 +181,7 @@ def test_int8_is_timed_beside_float_of_the_same_runtime(made):
     again, runs = made(chain, chains)
     assert ([timeless(one) for one in again], runs) == ([timeless(one) for one in found], [])
     in_torch, exported, by_onnx = (one.peak_memory_mib for one in found)
-    assert 0 < in_torch <= exported < 1
+    assert 0 < exported == pytest.approx(in_torch, rel=0.05)  # a graph lets go of a row earlier
     assert by_onnx is None  # its runtime does not tell
 
 

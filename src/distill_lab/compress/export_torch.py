@@ -58,13 +58,21 @@ class TorchGraph(Graph):
     def __init__(self, content: bytes) -> None:
         super().__init__()
         self.content = content
-        program = torch.export.load(io.BytesIO(content)).module()
+        exported = torch.export.load(io.BytesIO(content))
+        program = exported.module()
         self._program = (program,)  # in a tuple: a module inside would refuse to change its mode
+        buffers = dict(program.named_buffers())  # those that are not saved are constants as well
+        self._constants = [
+            one
+            for name, one in exported.constants.items()
+            if isinstance(one, Tensor) and name not in buffers
+        ]
 
     @property
     def weights(self) -> list[Tensor]:
         """Parameters, buffers and constants of the program."""
-        return [*self._program[0].parameters(), *self._program[0].buffers()]
+        program = self._program[0]
+        return [*program.parameters(), *program.buffers(), *self._constants]
 
     @classmethod
     def of(cls, net: nn.Module, examples: Tensor) -> TorchGraph:

@@ -29,7 +29,7 @@ def size_bytes(net: nn.Module) -> int:
 
 def weights_of(net: nn.Module) -> list[Tensor]:
     """Return parameters and buffers; of one that is made of others, as int8 with scales, these."""
-    return list(_plain(chain(net.parameters(), net.buffers())))
+    return list(plain(chain(net.parameters(), net.buffers())))
 
 
 def peak_memory_mib(net: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1) -> float:
@@ -65,11 +65,15 @@ def peak_with_mib(net: nn.Module, inputs: Tensor, weights: list[Tensor]) -> floa
     return (sum(weight.nbytes for weight in weights) + meter.peak_bytes) / _MIB
 
 
-def _plain(tensors: Iterable[Any]) -> Iterator[Tensor]:
+def plain(tensors: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield tensors; in place of one that is made of others, as int8 with scales, these.
+
+    Such a one would tell the bytes of the dtype that it stands for, which nobody holds.
+    """
     for tensor in tensors:
         if hasattr(tensor, "__tensor_flatten__"):
             names, _ = tensor.__tensor_flatten__()
-            yield from _plain(getattr(tensor, name) for name in names)
+            yield from plain(getattr(tensor, name) for name in names)
         else:
             yield tensor
 

@@ -22,7 +22,7 @@ from distill_lab.fingerprint import REUSE_TAG, fingerprint, source_hash, targets
 from distill_lab.measure.cost import count_macs, count_parameters
 from distill_lab.measure.fidelity import agreement, kl_to_teacher, logit_difference
 from distill_lab.measure.paired import mcnemar
-from distill_lab.measure.peak_memory import peak_with_mib, weights_of
+from distill_lab.measure.peak_memory import peak_with_mib, plain, weights_of
 from distill_lab.measure.scores import score
 from distill_lab.measure.timing import Latency, latencies_on
 from distill_lab.stages.context import Context
@@ -283,4 +283,4 @@ class Maker:
 def _peak_memory_mib(net: nn.Module, inputs: Tensor) -> float | None:
     """Count the memory of one inference; None where another runtime than torch holds it."""
     weights = net.weights if isinstance(net, Graph) else weights_of(net)
-    return None if weights is None else peak_with_mib(net, inputs, weights)
+    return None if weights is None else peak_with_mib(net, inputs, list(plain(weights)))
