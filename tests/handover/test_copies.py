@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import torch
 from torch import nn
@@ -35,3 +36,20 @@ def test_a_logit_that_is_not_a_number_is_never_within_tolerance():
     chunks = [torch.tensor([[1.0, 0.0]])] * 2
     alike, _ = compared(nn.Identity(), {"broken": lambda inputs: next(said)}, chunks)
     assert not alike["broken"].within_tolerance
+
+
+def test_logits_of_samples_that_were_compared_are_not_kept():
+    answers = []
+
+    def noted(inputs):
+        assert not any(answer() is not None for answer in answers[:-1])
+        logits = inputs + 1
+        answers.append(weakref.ref(logits))
+        return logits
+
+    net = nn.Identity()
+    net.forward = noted
+    compared(net, {}, [torch.ones(2, 3)] * 4)
+    answers.clear()
+    compared(nn.Identity(), {"copy": noted}, [torch.ones(2, 3)] * 4)
+    assert len(answers) == 4

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill_lab.measure.fidelity import logit_difference
-
 TOLERANCE = 1e-4  # as of compress=[export_onnx]: float32 in another order of operations
 
 Network = Callable[[Tensor], Tensor]
@@ -38,7 +36,7 @@ class Alike:
 def compared(
     net: nn.Module, copies: Mapping[str, Network], chunks: Iterable[Tensor]
 ) -> tuple[dict[str, Alike], Tensor]:
-    """Ask a network and its copies about the same samples, some at a time.
+    """Ask a network and its copies about the same samples, some at a time, and keep no logits.
 
     Args:
         net: in eval mode, on the CPU; (B, ...) to (B, K).
@@ -48,18 +46,20 @@ def compared(
     Returns:
         How far each copy is, and the classes (N,) that the network says.
     """
-    said: dict[str, list[Tensor]] = {name: [] for name in copies}
-    own = []
+    apart, same = dict.fromkeys(copies, torch.tensor(0.0)), dict.fromkeys(copies, 0)
+    largest, said = torch.tensor(1e-12), []
     with torch.inference_mode():
         for inputs in chunks:
-            own.append(net(inputs))
+            logits = net(inputs)
+            said.append(logits.argmax(dim=1))
+            largest = torch.maximum(largest, logits.abs().max())
             for name, copy in copies.items():
-                said[name].append(copy(inputs))
-    logits = torch.cat(own)
-    classes = logits.argmax(dim=1)
-    found = {}
-    for name, parts in said.items():
-        others = torch.cat(parts)
-        num_same = int((others.argmax(dim=1) == classes).sum())
-        found[name] = Alike(logit_difference(logits, others), num_same, len(classes))
+                others = copy(inputs)
+                # maximum: what is not a number stays one
+                apart[name] = torch.maximum(apart[name], (others - logits).abs().max())
+                same[name] += int((others.argmax(dim=1) == said[-1]).sum())
+    classes = torch.cat(said)
+    found = {
+        name: Alike((apart[name] / largest).item(), same[name], len(classes)) for name in copies
+    }
     return found, classes
