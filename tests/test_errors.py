@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distill_lab.errors import RunError, out_of_memory, told_of
+from distill_lab.errors import RunError, out_of_memory, told_of, without_secret
 
 
 def asked_of_torch() -> BaseException:
@@ -57,3 +57,9 @@ def test_what_the_user_can_mend_is_told_with_its_place(error, said):
 def test_a_fault_of_the_program_passes_as_it_is():
     with pytest.raises(RuntimeError, match="shapes"), told_of("2 fill"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("name", ["password", "sslpassword", "PassWord", "passwd"])
+def test_a_password_among_the_parameters_of_an_address_is_hidden(name):
+    told = without_secret(f"no answer from 'postgresql:///db?host=here&{name}=geheim&port=1', sorry")
+    assert told == f"no answer from 'postgresql:///db?host=here&{name}=***&port=1', sorry"

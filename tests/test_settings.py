@@ -364,6 +364,9 @@ def test_where_few_have_labels_they_are_passed_over_for_the_same_steps(labels, e
         "postgresql://ann:geh@eim@host/db",
         "postgresql+psycopg:///db?host=here&password=geheim",
         "https://:geheim@host",
+        "https://geheim@host",
+        "postgresql://ann@host/db?sslmode=require&sslpassword=geheim",
+        "mysql://host/db?PASSWD=geheim",
     ],
 )
 def test_an_address_with_a_password_is_refused_and_not_told(address):

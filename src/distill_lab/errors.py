@@ -94,12 +94,13 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def without_secret(text: str) -> str:
-    """Hide user and password of every address in a text.
+    """Hide user and password of every address in a text, be it among the parameters.
 
-    >>> without_secret("at postgresql://ann:pw@host/db")
-    'at postgresql://***@host/db'
+    >>> without_secret("at postgresql://ann:pw@host/db?sslpassword=pw&sslmode=require")
+    'at postgresql://***@host/db?sslpassword=***&sslmode=require'
     """
-    return re.sub(r"(?<=://)[^/\s]\S*@", "***@", text)
+    text = re.sub(r"(?<=://)[^/\s]\S*@", "***@", text)
+    return re.sub(r"([?&]\w*passw(?:or)?d=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

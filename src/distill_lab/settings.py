@@ -37,8 +37,13 @@ def _fraction(name: str, value: float | None) -> None:
     _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
 
 
-PASSWORD = re.compile(r"://[^/\s]*:\S*@|[?&]password=", re.IGNORECASE)
-"""In an address: user:password@, or one among the parameters of a database."""
+PASSWORD = re.compile(
+    r"://[^/\s]*:\S*@|^https?://[^/\s]*@|[?&]\w*passw(?:or)?d=", re.IGNORECASE
+)
+"""In an address: user:password@, a user of a website, as a token is, or a parameter of a database.
+
+A database's user alone is none.
+"""
 OF_NUMBERS = ("mixup_alpha", "cutmix_alpha", "shift_pixels", "horizontal_flip", "cutout_pixels")
 OF_WORDS = ("mask_words", "ngram_rows")
 AUGMENTING = (*OF_NUMBERS, *OF_WORDS)
