@@ -76,6 +76,7 @@ def running(folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         stdout=log,
         stderr=log,
         cwd=socket,
+        env=_environment(),
         user=owner,
         group=owner,
         start_new_session=True,  # Ctrl-C is for who started it, and stops it last
@@ -126,6 +127,7 @@ def _make(where: Path, data: Path, owner: str | None, log: IO[bytes]) -> None:
         stdout=log,
         stderr=log,
         cwd=scratch,
+        env=_environment(),
         user=owner,
         group=owner,
         check=False,
@@ -141,11 +143,34 @@ def _own_folder(path: Path, owner: str | None) -> None:
         shutil.chown(path, owner, owner)
 
 
+def _environment() -> dict[str, str]:
+    """Return what the database's programs are told: nothing that is MLflow's, as passwords are."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+
+
 def _end_orphan(where: Path, data: Path, owner: str | None) -> None:
     """End the database of a server that was killed outright; none other runs in this folder."""
-    if (data / "postmaster.pid").exists():
+    if _runs(data):
         words = [str(where / "pg_ctl"), "stop", "-s", "-m", "fast", "-D", str(data)]
-        subprocess.run(words, stderr=subprocess.DEVNULL, cwd=data, user=owner, check=False)
+        subprocess.run(
+            words,
+            stderr=subprocess.DEVNULL,
+            cwd=data,
+            env=_environment(),
+            user=owner,
+            check=False,
+        )
+
+
+def _runs(data: Path) -> bool:
+    """Whether a database runs in its folder, and not a stranger that has the number it once had."""
+    try:
+        number = int((data / "postmaster.pid").read_text().splitlines()[0])
+        process = Path("/proc", str(number))
+        program, folder = (process / name for name in ("exe", "cwd"))
+        return program.readlink().name == PROGRAM and folder.readlink() == data.resolve()
+    except (OSError, ValueError, IndexError):  # no such file, or no such process
+        return False
 
 
 def _require_databases(process: subprocess.Popen[bytes], socket: Path) -> None:
@@ -154,7 +179,9 @@ def _require_databases(process: subprocess.Popen[bytes], socket: Path) -> None:
     limit = time.monotonic() + START_SECONDS
     while True:
         try:
-            with psycopg.connect(host=str(socket), user=OWNER, autocommit=True) as connection:
+            with psycopg.connect(
+                host=str(socket), user=OWNER, dbname="postgres", autocommit=True
+            ) as connection:
                 known = connection.execute("SELECT datname FROM pg_database").fetchall()
                 for name in DATABASES:
                     if (name,) not in known:
