@@ -35,6 +35,12 @@ def test_a_password_is_not_told():
     assert "secret" not in str(told.value)
 
 
+def test_a_server_that_is_called_by_a_name_it_does_not_know_is_told_it():
+    said = "403 != 200. Response body: 'Invalid Host header - possible DNS rebinding attack"
+    with pytest.raises(RunError, match=r"--allowed-hosts 'node1:\*,127"), refusals_told():
+        raise MlflowException(said)
+
+
 def test_other_errors_pass():
     with pytest.raises(ConfigError), refusals_told():
         raise ConfigError(["seed: is missing."])

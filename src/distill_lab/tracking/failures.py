@@ -35,8 +35,13 @@ def refusals_told() -> Iterator[None]:
         raise Refused(f"{what}. {_advice(error, what)}") from error
 
 
-def advice_on_login(what: str) -> str:
-    """Return, where a server did not admit the user, how MLflow is told who it is; else nothing."""
+def advice_on_access(what: str) -> str:
+    """Return, where a server did not admit the user or its own name, what to do; else nothing."""
+    if "Invalid Host header" in what:
+        return (
+            " Start the server with the name that it is called by, e.g. distill-lab server "
+            "--host 0.0.0.0 --allowed-hosts 'node1:*,127.0.0.1:*'."
+        )
     if "error code 401" in what:
         return (
             " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write both into "
@@ -46,10 +51,10 @@ def advice_on_login(what: str) -> str:
 
 
 def _advice(error: BaseException, what: str) -> str:
-    login = advice_on_login(what)
+    access = advice_on_access(what)
     number = error.errno if isinstance(error, OSError) else None
     if number in FULL or any(words in what for words in NO_ROOM):
         return f"Is there room on the disk? Make some; {GO_ON}"
     if number in READ_ONLY or "readonly database" in what or "Read-only file system" in what:
         return f"Give leave to write there, or name another place in tracking; {GO_ON}"
-    return f"{login} When that is mended, {GO_ON}".lstrip()
+    return f"{access} When that is mended, {GO_ON}".lstrip()

@@ -28,7 +28,7 @@ from torch import nn
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
-from distill_lab.tracking.failures import advice_on_login
+from distill_lab.tracking.failures import advice_on_access
 from distill_lab.tracking.orphans import TAG, close_orphan, close_orphans, this_process
 from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
 from distill_lab.tracking.registry import Registered, register
@@ -95,7 +95,7 @@ class Store:
                 raise ConfigError(
                     [f"{cannot}: the server does not answer. Start it: {START}. ({reason})"]
                 ) from error
-            raise ConfigError([f"{cannot}: {reason}{advice_on_login(reason)}"]) from error
+            raise ConfigError([f"{cannot}: {reason}{advice_on_access(reason)}"]) from error
 
     def start(self, name: str, tags: dict[str, str], parent_id: str | None = None) -> TrackedRun:
         """Start a run, below `parent_id` if given; use it as a context manager.
