@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -107,9 +111,61 @@ def test_others_may_go_through_the_folder_and_see_nothing_of_it(workdir):
         assert stat.S_IMODE((workdir / "server").stat().st_mode) == 0o711
 
 
+def test_a_folder_that_was_there_stays_as_open_as_it_is(workdir):
+    workdir.chmod(0o1777)
+    with server._only_one(workdir):
+        assert stat.S_IMODE(workdir.stat().st_mode) == 0o1777
+
+
+def test_what_fails_while_the_server_runs_is_no_fault_of_its_folder(workdir):
+    with pytest.raises(FileNotFoundError), server._only_one(workdir):
+        raise FileNotFoundError(2, "No such file or directory", "pg_ctl")
+    with server._only_one(workdir):
+        pass  # it is free again
+
+
+def test_settings_of_the_login_that_were_edited_stay(workdir):
+    file = Path(server._login(workdir)["MLFLOW_AUTH_CONFIG_PATH"])
+    assert "default_permission = READ\n" in file.read_text()
+    file.write_text("[mlflow]\ndefault_permission = NO_PERMISSIONS\n")
+    server._login(workdir)
+    assert "NO_PERMISSIONS" in file.read_text()
+
+
+def test_a_proxy_is_not_asked_whether_the_server_answers(monkeypatch):
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(server, "START_SECONDS", 1.0)
+    with HTTPServer(("127.0.0.1", 0), Health) as answering:
+        Thread(target=answering.handle_request, daemon=True).start()
+        server._wait(SimpleNamespace(poll=lambda: None), Asked(port=answering.server_port))
+
+
 def test_a_process_that_does_not_end_by_itself_is_ended(monkeypatch):
     monkeypatch.setattr(server, "STOP_SECONDS", 0.5)
     deaf = ["python3", "-c", "import signal, time; signal.signal(15, lambda *_: 0); time.sleep(60)"]
     process = subprocess.Popen(deaf, start_new_session=True)
     server._stop(process)
     assert process.poll() is not None
+
+
+def test_a_process_that_is_not_waited_for_is_ended_at_once(monkeypatch):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    deaf = ["sh", "-c", "trap '' TERM; echo; sleep 60"]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE, start_new_session=True) as process:
+        process.stdout.readline()
+        with monkeypatch.context() as patch:
+            patch.setattr(process, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                server._stop(process)
+        assert process.wait(5) == -signal.SIGKILL

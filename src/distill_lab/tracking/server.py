@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -122,16 +122,21 @@ def serve(request: Asked) -> None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Keep the folder; others may go through it, as the database's owner must, and no more."""
+    """Keep the folder; through one that is made here others may go, as the database's owner must.
+
+    One that was there, as the working directory may be, stays as open as it is.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o711)
-        with FileLock(folder / "server.lock", timeout=0):
-            yield
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            folder.chmod(0o711)
+        lock = FileLock(folder / "server.lock", timeout=0).acquire()
     except Timeout as error:
         raise ConfigError([f"server: --folder {folder}: a server is running in it."]) from error
     except OSError as error:
         raise ConfigError([f"server: --folder {folder}: {error.strerror}."]) from error
+    with lock:
+        yield
 
 
 def _require_port(request: Asked) -> None:
@@ -177,10 +182,11 @@ def _login(folder: Path) -> dict[str, str]:
     """Return what MLflow's login, if it is asked for, is told: to hash a password once a minute.
 
     Else it does for each request, of which a workflow makes hundreds; that takes longer than all
-    the rest of them.
+    the rest of them. A file that is there may have been edited, and is left as it is.
     """
     path = folder / "basic_auth.ini"
-    path.write_text(LOGIN)
+    if not path.exists():
+        path.write_text(LOGIN)
     return {"MLFLOW_AUTH_CONFIG_PATH": str(path)}
 
 
@@ -193,13 +199,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
         except ProcessLookupError:
             return
+        except BaseException:  # a second Ctrl-C: not waited for, yet not left behind
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _wait(server: subprocess.Popen[bytes], request: Asked) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy is
     limit = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < limit:
         try:
-            with urllib.request.urlopen(f"{request.address}/health", timeout=5):
+            with direct.open(f"{request.address}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
