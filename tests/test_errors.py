@@ -61,5 +61,7 @@ def test_a_fault_of_the_program_passes_as_it_is():
 
 @pytest.mark.parametrize("name", ["password", "sslpassword", "PassWord", "passwd"])
 def test_a_password_among_the_parameters_of_an_address_is_hidden(name):
-    told = without_secret(f"no answer from 'postgresql:///db?host=here&{name}=geheim&port=1', sorry")
+    told = without_secret(
+        f"no answer from 'postgresql:///db?host=here&{name}=geheim&port=1', sorry"
+    )
     assert told == f"no answer from 'postgresql:///db?host=here&{name}=***&port=1', sorry"

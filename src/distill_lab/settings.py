@@ -37,9 +37,7 @@ def _fraction(name: str, value: float | None) -> None:
     _require(name, value, "in [0, 1]", value is None or 0 <= value <= 1)
 
 
-PASSWORD = re.compile(
-    r"://[^/\s]*:\S*@|^https?://[^/\s]*@|[?&]\w*passw(?:or)?d=", re.IGNORECASE
-)
+PASSWORD = re.compile(r"://[^/\s]*:\S*@|^https?://[^/\s]*@|[?&]\w*passw(?:or)?d=", re.IGNORECASE)
 """In an address: user:password@, a user of a website, as a token is, or a parameter of a database.
 
 A database's user alone is none.
