@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -61,4 +62,6 @@ def test_a_run_with_a_login_is_admitted_and_its_password_is_nowhere(workdir):
         everything += [path.read_bytes() for path in files(server.folder) + files(workdir)]
         everything.append(server.log.read_bytes())
         assert len(everything) > 50
-        assert not any(PASSWORD.encode() in content for content in everything)
+        as_sent = base64.b64encode(b"admin:" + PASSWORD.encode())
+        for secret in (PASSWORD.encode(), as_sent):
+            assert not any(secret in content for content in everything)
