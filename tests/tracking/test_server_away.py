@@ -17,7 +17,7 @@ from tests.tracking.serving import served
 pytestmark = pytest.mark.slow
 
 AWAY_SECONDS = 60
-EPOCHS = 3000  # of a few ms: several times the seconds between two batches of metrics
+EPOCHS = 3000  # of some 10 ms: several times the 5 s between two batches of metrics
 TRAINED = "5 control"
 GIVES_UP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
