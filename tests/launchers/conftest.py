@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ TINY = [
     "design.latency_repeats=1",
     "evaluation.latency_repeats=1",
     "evaluation.energy_seconds=0",
+    "evaluation.batch_sizes=[1]",
+    "evaluation.num_resamples=100",
+    "evaluation.throughput_seconds=0.1",
     "evaluation.register_as=null",
     "architecture@teacher=mlp_30",
     "teacher.widths=[8]",
@@ -86,7 +90,7 @@ class Sweep:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
-    """Starts a sweep; none outlives the test."""
+    """Starts a sweep; none outlives the test, nor does a job of its session."""
     begun: list[Sweep] = []
 
     def start(*words: str, **environment: str) -> Sweep:
@@ -95,9 +99,14 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
 
     yield start
     for sweep in begun:
-        if sweep.process.poll() is None:
-            os.killpg(sweep.process.pid, signal.SIGKILL)
-            sweep.process.wait()
+        end_group(sweep.process.pid)
+        sweep.process.wait()
+
+
+def end_group(number: int) -> None:
+    """Kill the processes of a group, also where the one that began it has ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
 
 
 def require(module: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.conftest import require
+from tests.launchers.conftest import end_group, require
 
 ROOT = Path(__file__).parents[2]
 FOREVER = "regime.epochs=100000"
@@ -68,7 +68,10 @@ def slurm(tmp_path):
         file = commands / name
         file.write_text(f'#!/bin/sh\nexec {sys.executable} {script} {name} "$@"\n')
         file.chmod(0o755)
-    return {"PATH": f"{commands}:{os.environ['PATH']}", "SLURM_STAND_IN": str(states)}
+    yield {"PATH": f"{commands}:{os.environ['PATH']}", "SLURM_STAND_IN": str(states)}
+    groups = states / "groups"
+    for number in groups.read_text().split() if groups.exists() else ():
+        end_group(int(number))
 
 
 def test_a_job_whose_time_ends_is_requeued_and_goes_on_where_it_was(started, slurm, tmp_path):
