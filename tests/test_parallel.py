@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -112,6 +113,25 @@ def test_a_job_is_told_again_where_a_library_swallowed_the_exception(monkeypatch
 
     work(job, lambda: next(asked))
     assert done == ["closed its runs"]
+
+
+def test_who_asks_whether_to_stop_while_the_job_ends_does_not_end_the_process_after_it():
+    heard, asks, ended = [], Event(), Event()
+    signal.signal(signal.SIGTERM, lambda *given: heard.append(given))
+
+    def told():
+        if threading.current_thread() is threading.main_thread():
+            return False
+        watchers.append(threading.current_thread())
+        asks.set()
+        return ended.wait(5)
+
+    watchers = []
+    work(lambda: asks.wait(5), told)
+    ended.set()
+    watchers[0].join(5)
+    assert not watchers[0].is_alive()
+    assert heard == []
 
 
 def test_sigterm_of_somebody_else_ends_the_process_so_that_the_launcher_does_the_job_again():
