@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from distill_lab.tracking.store import Store
 
@@ -77,15 +78,25 @@ class Sweep:
 
     def runs(self, what: str = "") -> list[tuple[str, str]]:
         """Name and status of the runs that are no stages, or of those whose name begins so."""
-        store = Store(f"sqlite:///{self.folder}/mlflow.db", "distill-lab", None)
         found = [
             (record.info.run_name, record.info.status)
-            for record in store.client.search_runs([store.experiment_id])
+            for record in self._records()
             if "reused_from" not in record.data.tags
         ]
         if what:
             return [pair for pair in found if pair[0].startswith(what)]
         return sorted(pair for pair in found if not pair[0][0].isdigit())
+
+    def begun(self, stage: str) -> int:
+        """How many runs of a stage have metrics: five seconds after its first step, or earlier."""
+        records = self._records()
+        return sum(
+            record.info.run_name == stage and record.data.metrics != {} for record in records
+        )
+
+    def _records(self) -> list[Run]:
+        store = Store(f"sqlite:///{self.folder}/mlflow.db", "distill-lab", None)
+        return list(store.client.search_runs([store.experiment_id]))
 
 
 @pytest.fixture
