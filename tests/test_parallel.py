@@ -80,9 +80,11 @@ def test_ctrl_c_is_left_to_the_sweep():
     assert len(done) == 1
 
 
-def sleep_until_told(done):
-    """A job that never ends by itself, and closes its runs."""
+def sleep_until_told(done, began=None):
+    """A job that never ends by itself, and closes its runs; told not before it began."""
     try:
+        if began is not None:
+            began.set()
         time.sleep(30)
     except Terminated:
         done.append("closed its runs")
@@ -91,8 +93,8 @@ def sleep_until_told(done):
 
 
 def test_a_job_that_is_told_to_stop_closes_its_runs_and_returns():
-    done, asked = [], iter([False, False, True])
-    work(partial(sleep_until_told, done), lambda: next(asked))
+    done, began = [], Event()
+    work(partial(sleep_until_told, done, began), began.is_set)
     assert done == ["closed its runs"]
 
 
@@ -103,15 +105,16 @@ def test_jobs_that_wait_are_left_out_once_they_are_told_to_stop():
 
 
 def test_a_job_is_told_again_where_a_library_swallowed_the_exception(monkeypatch):
-    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.001)
-    done, asked = [], iter([False, True])
+    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.2)
+    done, began = [], Event()
 
     def job():
         with contextlib.suppress(BaseException):
+            began.set()
             time.sleep(30)
         sleep_until_told(done)
 
-    work(job, lambda: next(asked))
+    work(job, began.is_set)
     assert done == ["closed its runs"]
 
 
