@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from distill_lab import launchers
-from distill_lab.config.launcher import NAMES, UNLIMITED, Launcher
+from distill_lab.config.launcher import NAMES, UNLIMITED, Launcher, launcher_of
 from distill_lab.errors import ConfigError
 from distill_lab.launchers import MORE_ROOM, ctrl_c_spares_children, lost_by, reach
+from tests.launchers.conftest import require
 
 
 @pytest.fixture
@@ -74,6 +75,14 @@ def test_without_slurms_commands_the_other_way_is_named(monkeypatch):
 def test_every_launcher_that_can_lose_a_job_says_how_jobs_have_more_memory():
     assert set(MORE_ROOM) == set(NAMES.values()) - {"basic"}
     assert lost_by(Launcher("joblib", 2)) == (BrokenExecutor,)
+
+
+@pytest.mark.parametrize(("name", "more"), MORE_ROOM.items())
+def test_what_gives_jobs_more_memory_is_taken_where_it_is_advised(name, more):
+    for extra in ("joblib", "ray", "submitit"):
+        require(f"hydra_plugins.hydra_{extra}_launcher")
+    chosen = [] if more.startswith("hydra/launcher=") else [f"hydra/launcher={name}"]
+    assert launcher_of([*chosen, more]).name in (name, "joblib")
 
 
 @pytest.mark.parametrize(("name", "spared"), [("submitit_local", True), ("joblib", False)])

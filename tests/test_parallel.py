@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -79,9 +80,11 @@ def test_ctrl_c_is_left_to_the_sweep():
     assert len(done) == 1
 
 
-def sleep_until_told(done):
-    """A job that never ends by itself, and closes its runs."""
+def sleep_until_told(done, began=None):
+    """A job that never ends by itself, and closes its runs; told not before it began."""
     try:
+        if began is not None:
+            began.set()
         time.sleep(30)
     except Terminated:
         done.append("closed its runs")
@@ -90,8 +93,8 @@ def sleep_until_told(done):
 
 
 def test_a_job_that_is_told_to_stop_closes_its_runs_and_returns():
-    done, asked = [], iter([False, False, True])
-    work(partial(sleep_until_told, done), lambda: next(asked))
+    done, began = [], Event()
+    work(partial(sleep_until_told, done, began), began.is_set)
     assert done == ["closed its runs"]
 
 
@@ -102,16 +105,36 @@ def test_jobs_that_wait_are_left_out_once_they_are_told_to_stop():
 
 
 def test_a_job_is_told_again_where_a_library_swallowed_the_exception(monkeypatch):
-    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.001)
-    done, asked = [], iter([False, True])
+    monkeypatch.setattr(parallel, "SECONDS_TO_CLOSE", 0.2)
+    done, began = [], Event()
 
     def job():
         with contextlib.suppress(BaseException):
+            began.set()
             time.sleep(30)
         sleep_until_told(done)
 
-    work(job, lambda: next(asked))
+    work(job, began.is_set)
     assert done == ["closed its runs"]
+
+
+def test_who_asks_whether_to_stop_while_the_job_ends_does_not_end_the_process_after_it():
+    heard, asks, ended = [], Event(), Event()
+    signal.signal(signal.SIGTERM, lambda *given: heard.append(given))
+
+    def told():
+        if threading.current_thread() is threading.main_thread():
+            return False
+        watchers.append(threading.current_thread())
+        asks.set()
+        return ended.wait(5)
+
+    watchers = []
+    work(lambda: asks.wait(5), told)
+    ended.set()
+    watchers[0].join(5)
+    assert not watchers[0].is_alive()
+    assert heard == []
 
 
 def test_sigterm_of_somebody_else_ends_the_process_so_that_the_launcher_does_the_job_again():

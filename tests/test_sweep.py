@@ -16,8 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from sqlalchemy.exc import OperationalError
 
-from distill_lab import sweep
+from distill_lab import sweep, sweep_job
 from distill_lab.cli import main
 from distill_lab.config.launcher import Launcher
 from distill_lab.launch import checked
@@ -25,7 +26,7 @@ from distill_lab.measure.paired import Discordant
 from distill_lab.stages.handoffs import to_plain
 from distill_lab.stages.lineage import LINEAGE, Lineage, Round
 from distill_lab.sweep import made_from, swept_keys
-from distill_lab.sweep_job import STOP
+from distill_lab.sweep_job import STOP, told_to_stop
 from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
 from tests.whole_runs import SHORT, SMALL_NETWORKS
@@ -337,6 +338,86 @@ def test_where_a_job_is_lost_the_others_are_told_to_stop_and_the_summary_is_made
     assert (
         "Is there memory for so many jobs at once? More for\neach: hydra.launcher.n_jobs=2." in said
     )
+
+
+@pytest.fixture
+def at_work(workdir, monkeypatch):
+    """A store, and in it the run of a sweep, with which no launcher is let go."""
+    monkeypatch.setattr(sweep, "release", lambda launcher: None)
+    monkeypatch.setattr(sweep_job, "SECONDS_TO_ASK_AGAIN", 0.001)
+    store = Store("sqlite:///mlflow.db", "distill-lab", "mlartifacts")
+    return store, store.start("sweep", {})
+
+
+def test_a_job_that_was_lost_with_another_host_is_no_longer_running(at_work, monkeypatch):
+    store, run = at_work
+    job = store.start("seed=0", {}, run.id)
+    job.set_tags({"process": "another-host:1:1"})
+    monkeypatch.setattr(sweep, "SECONDS_TO_END", 0.0)
+    sweep._apart(raising(BrokenExecutor("gone")), Launcher("joblib", 2), store, run)
+    assert store.get(job.id).status == "FAILED"
+
+
+def test_jobs_are_told_to_stop_also_where_a_launcher_ends_in_another_way(at_work):
+    store, run = at_work
+    with pytest.raises(LookupError, match="of Hydra"):
+        sweep._apart(raising(LookupError("of Hydra")), Launcher("joblib", 2), store, run)
+    assert STOP in store.get(run.id).tags
+
+
+def refusing(run, monkeypatch, times):
+    """Let a run refuse so many tags, as SQLite does while another process writes."""
+    left = iter(range(times))
+    set_tags = run.set_tags
+
+    def busy(tags):
+        if next(left, None) is not None:
+            raise OperationalError("INSERT", {}, OSError("database is locked"))
+        set_tags(tags)
+
+    monkeypatch.setattr(run, "set_tags", busy)
+
+
+def test_a_store_that_is_busy_is_asked_again_until_the_lost_jobs_fellows_are_told(
+    at_work, monkeypatch, capsys
+):
+    store, run = at_work
+    refusing(run, monkeypatch, 3)
+    sweep._apart(raising(BrokenExecutor("gone")), Launcher("joblib", 2), store, run)
+    assert STOP in store.get(run.id).tags
+    assert capsys.readouterr().err.count("The jobs are not told to stop yet, for: ") == 1
+
+
+def test_a_store_that_is_busy_is_asked_again_after_ctrl_c(at_work, monkeypatch):
+    store, run = at_work
+    refusing(run, monkeypatch, 3)
+
+    def launch():  # as jobs that end when they are told to
+        signal.raise_signal(signal.SIGINT)
+        limit = time.monotonic() + 10
+        while not told_to_stop(store, run.id):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep._apart(launch, Launcher("joblib", 2), store, run)
+
+
+def test_a_store_that_refuses_for_good_is_left_after_a_while(at_work, monkeypatch):
+    store, run = at_work
+    refusing(run, monkeypatch, sys.maxsize)
+    monkeypatch.setattr(sweep, "SECONDS_TO_TELL", 0.0)
+    with pytest.raises(OperationalError, match="database is locked"):
+        sweep._apart(raising(BrokenExecutor("gone")), Launcher("joblib", 2), store, run)
+    with pytest.raises(LookupError, match="of Hydra"):
+        sweep._apart(raising(LookupError("of Hydra")), Launcher("joblib", 2), store, run)
+
+
+def raising(error):
+    def launch():
+        raise error
+
+    return launch
 
 
 @pytest.mark.parametrize("path", ["/a/plain/one", "/it's/one", 'a "b", c', "back\\slash", "ü=1"])

@@ -18,7 +18,7 @@ from distill_lab.parallel import QUIET
 SLURMS_OWN = ("sbatch", "srun", "sacct", "scontrol")
 MORE_ROOM = {
     "joblib": "hydra.launcher.n_jobs=2",
-    "ray": "hydra.launcher.ray.remote.num_cpus=2",
+    "ray": "+hydra.launcher.ray.remote.num_cpus=2",
     "submitit_local": "hydra/launcher=joblib",
     "submitit_slurm": "hydra.launcher.mem_gb=8",
 }

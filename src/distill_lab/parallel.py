@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import FrameType
 from typing import TextIO
 
@@ -85,19 +85,21 @@ def work(job: Callable[[], None], told: Callable[[], bool]) -> None:
     global _at_work
     if told():
         return
-    stopped, over = Event(), Event()
-    watcher = Thread(target=_watch, args=(told, stopped, over), daemon=True)
+    stopped, over, turn = Event(), Event(), Lock()
+    watcher = Thread(target=_watch, args=(told, stopped, over, turn), daemon=True)
     _at_work = True
     be_quiet()
-    with _handled(signal.SIG_IGN, signal.SIGINT), _handled(_terminate, signal.SIGTERM):
-        watcher.start()
+    with _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         try:
-            job()
+            with _handled(_terminate, signal.SIGTERM):
+                watcher.start()
+                job()
         except Terminated:
             if not stopped.is_set() and multiprocessing.parent_process() is None:
                 raise
         finally:
-            over.set()
+            with turn:  # not before a signal that is on its way has come, and was ignored
+                over.set()
             _at_work = False
 
 
@@ -156,12 +158,17 @@ def _quiet_jobs() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _watch(told: Callable[[], bool], stopped: Event, over: Event) -> None:
-    """Have the job end once it is told to, until it has: a library may swallow the exception."""
+def _watch(told: Callable[[], bool], stopped: Event, over: Event, turn: Lock) -> None:
+    """Have the job end once it is told to, until it has: a library may swallow the exception.
+
+    It may take long to ask whether it is, and the job may end meanwhile, which is not waited for.
+    """
     while not over.wait(SECONDS_TO_CLOSE if stopped.is_set() else SECONDS_TO_LOOK):
         if stopped.is_set() or told():
-            stopped.set()
-            os.kill(os.getpid(), signal.SIGTERM)
+            with turn:
+                if not over.is_set():
+                    stopped.set()
+                    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,15 @@ from distill_lab.errors import ConfigError, without_secret
 from distill_lab.launch import ALONE, checked
 from distill_lab.launchers import MORE_ROOM, ctrl_c_spares_children, lost_by, reach, release
 from distill_lab.naming import look, short_key, short_name, split_override
-from distill_lab.parallel import LOST, stopped_with_this_process
-from distill_lab.sweep_job import JOBS, STOP, Job, this_place
+from distill_lab.parallel import LOST, Terminated, stopped_with_this_process
+from distill_lab.sweep_job import JOBS, Job, tell_to_stop, this_place
 
 if TYPE_CHECKING:
     from distill_lab.tracking.run import TrackedRun
     from distill_lab.tracking.store import Store
 
 THREADS = "hardware.threads"
+SECONDS_TO_TELL = 600.0  # the others, after one was lost; about as long as a server is asked again
 SECONDS_TO_END = 60.0  # that jobs have to close their runs after one of them was lost
 Launch = Callable[[list[str], Callable[[Any], None]], None]
 
@@ -135,19 +137,27 @@ def _apart(launch: Callable[[], None], launcher: Launcher, store: Store, run: Tr
 
     Where one is lost, the others are told to stop, as no launcher goes on to wait for them.
     """
-    tell = partial(run.set_tags, {STOP: "the sweep was stopped"})
+    told = stopped_with_this_process(partial(tell_to_stop, run))
     try:
-        with stopped_with_this_process(tell), ctrl_c_spares_children(launcher):
+        with told, ctrl_c_spares_children(launcher):
             launch()
-        store.close_below(run.id)
     except lost_by(launcher) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         print(f"\n{LAUNCHER}={launcher.name}: {reason}", file=sys.stderr)
         print(LOST.format(more=MORE_ROOM[launcher.name]), file=sys.stderr)
-        tell()
+        tell_to_stop(run, SECONDS_TO_TELL)
         _wait_for_jobs(store, run.id)
+    except (KeyboardInterrupt, Terminated):  # of which they are told already
+        raise
+    except BaseException:
+        from distill_lab.tracking.failures import REFUSED
+
+        with suppress(*REFUSED):  # what came first is what is told
+            tell_to_stop(run, SECONDS_TO_TELL)
+        raise
     finally:
         release(launcher)
+    store.close_below(run.id)  # also what was lost with another host
 
 
 def _wait_for_jobs(store: Store, run_id: str) -> None:

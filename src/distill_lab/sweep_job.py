@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distill_lab.errors import DistillLabError, Refused, RunError
+from distill_lab.errors import DistillLabError, Refused, RunError, without_secret
 from distill_lab.launch import checked, run_job
 from distill_lab.parallel import QUIET, under_name, work
 
 if TYPE_CHECKING:
+    from distill_lab.tracking.run import TrackedRun
     from distill_lab.tracking.store import Store
 
 JOBS = "jobs.json"
 STOP = "stop"
 """Tag of a sweep's run whose jobs are to stop."""
+SECONDS_TO_ASK_AGAIN = 2.0  # of a store that did not take it that they are
 
 
 def this_place() -> str:
@@ -68,6 +72,35 @@ class Job:
                 f"{socket.gethostname()} has no folder {self.folder}, in which the sweep was "
                 "started; start it in one that all hosts share."
             ) from error
+
+
+def tell_to_stop(run: TrackedRun, seconds: float = math.inf) -> None:
+    """Tell the jobs of a sweep to stop; as they would not, while the store refuses it, ask again.
+
+    Args:
+        run: of the sweep.
+        seconds: after which it is not asked again.
+
+    Raises:
+        OSError, MlflowException, SQLAlchemyError: what the store refused to the end.
+    """
+    from distill_lab.tracking.failures import REFUSED
+
+    limit = time.monotonic() + seconds
+    silent = True
+    while True:
+        try:
+            run.set_tags({STOP: "the sweep was stopped"})
+        except REFUSED as error:
+            if time.monotonic() > limit:
+                raise
+            if silent:
+                reason = without_secret(" ".join(str(error).split()))
+                print(f"\nThe jobs are not told to stop yet, for: {reason}", file=sys.stderr)
+            silent = False
+            time.sleep(SECONDS_TO_ASK_AGAIN)
+        else:
+            return
 
 
 def told_to_stop(store: Store, sweep_run_id: str) -> bool:

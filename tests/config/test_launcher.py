@@ -32,6 +32,7 @@ def _extras():
         (["hydra/launcher=submitit_local"], "submitit_local", UNLIMITED, 1),
         ([SLURM], "submitit_slurm", 256, 1),
         ([SLURM, "hydra.launcher.cpus_per_task=4"], "submitit_slurm", 256, 4),
+        ([SLURM, "hydra.launcher.array_parallelism=1"], "submitit_slurm", 1, 1),
     ],
 )
 def test_a_launcher_says_how_many_jobs_run_at_once_on_how_many_cores(asked, name, at_once, cores):
@@ -66,7 +67,9 @@ def test_a_launcher_that_starts_machines_of_its_own_is_refused_with_what_to_do_i
         launcher_of(["hydra/launcher=ray_aws"])
 
 
-def test_jobs_are_in_processes_of_their_own_unless_there_is_one_at_a_time():
+def test_jobs_are_in_processes_of_their_own_but_for_hydras_own_launcher_and_a_joblib_of_one():
     assert not Launcher().apart
     assert not Launcher("joblib", 1).apart
+    assert Launcher("joblib", 2).apart
     assert Launcher("ray", UNLIMITED).apart
+    assert Launcher("submitit_slurm", 1).apart

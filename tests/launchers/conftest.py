@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from distill_lab.tracking.store import Store
 
@@ -25,6 +27,9 @@ TINY = [
     "design.latency_repeats=1",
     "evaluation.latency_repeats=1",
     "evaluation.energy_seconds=0",
+    "evaluation.batch_sizes=[1]",
+    "evaluation.num_resamples=100",
+    "evaluation.throughput_seconds=0.1",
     "evaluation.register_as=null",
     "architecture@teacher=mlp_30",
     "teacher.widths=[8]",
@@ -73,20 +78,30 @@ class Sweep:
 
     def runs(self, what: str = "") -> list[tuple[str, str]]:
         """Name and status of the runs that are no stages, or of those whose name begins so."""
-        store = Store(f"sqlite:///{self.folder}/mlflow.db", "distill-lab", None)
         found = [
             (record.info.run_name, record.info.status)
-            for record in store.client.search_runs([store.experiment_id])
+            for record in self._records()
             if "reused_from" not in record.data.tags
         ]
         if what:
             return [pair for pair in found if pair[0].startswith(what)]
         return sorted(pair for pair in found if not pair[0][0].isdigit())
 
+    def begun(self, stage: str) -> int:
+        """How many runs of a stage have metrics: five seconds after its first step, or earlier."""
+        records = self._records()
+        return sum(
+            record.info.run_name == stage and record.data.metrics != {} for record in records
+        )
+
+    def _records(self) -> list[Run]:
+        store = Store(f"sqlite:///{self.folder}/mlflow.db", "distill-lab", None)
+        return list(store.client.search_runs([store.experiment_id]))
+
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
-    """Starts a sweep; none outlives the test."""
+    """Starts a sweep; none outlives the test, nor does a job of its session."""
     begun: list[Sweep] = []
 
     def start(*words: str, **environment: str) -> Sweep:
@@ -95,9 +110,14 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
 
     yield start
     for sweep in begun:
-        if sweep.process.poll() is None:
-            os.killpg(sweep.process.pid, signal.SIGKILL)
-            sweep.process.wait()
+        end_group(sweep.process.pid)
+        sweep.process.wait()
+
+
+def end_group(number: int) -> None:
+    """Kill the processes of a group, also where the one that began it has ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
 
 
 def require(module: str) -> None:

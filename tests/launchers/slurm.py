@@ -1,9 +1,9 @@
 """A stand-in for SLURM's commands on one host, which runs every task of an array at once.
 
 It is given the name of the command it stands in for first, and keeps the state of each task in a
-file of the folder SLURM_STAND_IN. What it does is what submitit relies on: sbatch answers with a
-number, runs the script for each task of --array, and does so again where scontrol was asked to
-requeue it.
+file of the folder SLURM_STAND_IN, and in `groups` the process groups of all. What it does is what
+submitit relies on: sbatch answers with a number, runs the script for each task of --array, and does
+so again where scontrol was asked to requeue it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def sbatch(script: str) -> None:
         (STATES / f"{NUMBER}_{task}").write_text("PENDING")
         command = [sys.executable, __file__, "task", script, str(task)]
         quiet = subprocess.DEVNULL
-        subprocess.Popen(command, start_new_session=True, stdout=quiet, stderr=quiet)
+        begun = subprocess.Popen(command, start_new_session=True, stdout=quiet, stderr=quiet)
+        with (STATES / "groups").open("a") as groups:
+            groups.write(f"{begun.pid}\n")
 
 
 def task(script: str, number: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.conftest import require
+from tests.launchers.conftest import end_group, require
 
 ROOT = Path(__file__).parents[2]
 FOREVER = "regime.epochs=100000"
@@ -68,7 +68,10 @@ def slurm(tmp_path):
         file = commands / name
         file.write_text(f'#!/bin/sh\nexec {sys.executable} {script} {name} "$@"\n')
         file.chmod(0o755)
-    return {"PATH": f"{commands}:{os.environ['PATH']}", "SLURM_STAND_IN": str(states)}
+    yield {"PATH": f"{commands}:{os.environ['PATH']}", "SLURM_STAND_IN": str(states)}
+    groups = states / "groups"
+    for number in groups.read_text().split() if groups.exists() else ():
+        end_group(int(number))
 
 
 def test_a_job_whose_time_ends_is_requeued_and_goes_on_where_it_was(started, slurm, tmp_path):
@@ -79,14 +82,15 @@ def test_a_job_whose_time_ends_is_requeued_and_goes_on_where_it_was(started, slu
     own = tmp_path / "conf/hydra/launcher/cluster.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(example)
-    long = ("regime.epochs=400", "hardware.checkpoint_minutes=100")
+    long = ("regime.epochs=1000", "hardware.checkpoint_minutes=100")
     sweep = started("hydra/launcher=cluster", *long, "seed=0,1", **slurm)
-    sweep.until(lambda: "seed=1: 4 loss" in sweep.jobs_said)
+    sweep.until(lambda: sweep.jobs_said.count(": 4 loss") == 2)
+    sweep.until(lambda: sweep.begun("5 control") == 2)  # before, there is nothing to go on with
     os.kill(number_of(sweep, "seed=1"), signal.SIGUSR2)
     assert sweep.ended() == 0, sweep.said
     assert (tmp_path / "states/requeued").read_text() == "4242_1\n"
     assert re.search(r"seed=1: .*goes on where it was stopped", sweep.jobs_said)
     assert sorted(s for name, s in sweep.runs() if name == "seed=1") == ["FINISHED", "KILLED"]
     script = (tmp_path / "states/script").read_text()
-    for line in ("array=0-1%64", "signal=USR2@120", "time=240", "job-name=distill-lab", "requeue"):
+    for line in ("array=0-1%2", "signal=USR2@120", "time=240", "job-name=distill-lab", "requeue"):
         assert f"#SBATCH --{line}\n" in script

@@ -48,7 +48,7 @@ class Launcher:
     @property
     def apart(self) -> bool:
         """Whether jobs run in processes of their own."""
-        return self.at_once > 1
+        return self.name != "basic" and not (self.name == "joblib" and self.at_once == 1)
 
 
 def launcher_of(overrides: Sequence[str]) -> Launcher:
