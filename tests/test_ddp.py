@@ -85,7 +85,7 @@ def after_name(folder: Path) -> list[str]:
 
 
 def descendants(pid: int) -> set[int]:
-    """All processes below one, also where one between them is gone."""
+    """All processes below one."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile
@@ -96,23 +96,69 @@ def descendants(pid: int) -> set[int]:
     return below - {pid}
 
 
+def further_processes(pid: int) -> list[int]:
+    """Those that train along with one: children of its forkserver."""
+    children = descendants(pid)
+    found = []
+    for child in children:
+        with suppress(OSError):
+            if int(after_name(Path(f"/proc/{child}"))[1]) in children:
+                found.append(child)
+    return found
+
+
 @pytest.fixture
-def running(tmp_path):
-    """The program in the middle of a training of two processes."""
-    words = [*RUN, "hardware=ddp", "hardware.checkpoint_minutes=0.001", "regime.epochs=100000"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    environment["PYTHONPATH"] = str(ROOT / "src")
-    with (tmp_path / "err").open("w") as err:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "distill_lab", *words], cwd=tmp_path, env=environment, stderr=err
-        )
-    folder = tmp_path / ".distill_lab" / "unfinished"
-    while not list(folder.rglob("*.ckpt")):
-        assert program.poll() is None, (tmp_path / "err").read_text()
-        time.sleep(0.1)
-    yield program
-    program.kill()
-    program.wait()
+def start(tmp_path):
+    """Starts the program, in a group of its own, and returns in the middle of a training by two."""
+    programs = []
+
+    def begin(*more: str) -> subprocess.Popen:
+        words = [*RUN, "hardware=ddp", "regime.epochs=100000", *more]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+        environment |= {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+        with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+            program = subprocess.Popen(
+                [sys.executable, "-m", "distill_lab", *words],
+                cwd=tmp_path,
+                env=environment,
+                stdout=out,
+                stderr=err,
+                process_group=0,
+            )
+        programs.append(program)
+
+        def soon(what) -> None:
+            end = time.monotonic() + 120
+            while not what():
+                assert program.poll() is None, (tmp_path / "err").read_text()
+                assert time.monotonic() < end, (tmp_path / "out").read_text()
+                time.sleep(0.1)
+
+        # Trainings before this are short: a signal could come between two of them.
+        soon(lambda: "\n  4 loss " in (tmp_path / "out").read_text())
+        long = time.time()
+        if "hardware.checkpoint_minutes=null" in more:
+            soon(lambda: further_processes(program.pid))
+            time.sleep(5)  # until it trains
+        else:
+            soon(lambda: any(file.stat().st_mtime > long for file in saved(tmp_path)))
+        return program
+
+    yield begin
+    for program in programs:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+@pytest.fixture
+def running(start):
+    """The program in the middle of a training of two processes, which it saves."""
+    return start("hardware.checkpoint_minutes=0.001")
+
+
+def saved(folder: Path) -> list[Path]:
+    return list((folder / ".distill_lab" / "unfinished").rglob("*.ckpt"))
 
 
 def statuses(folder: Path) -> set[str]:
@@ -120,23 +166,36 @@ def statuses(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code", "left"),
-    [(signal.SIGINT, 130, "KILLED"), (signal.SIGTERM, 143, "KILLED")],
-)
-def test_told_to_stop_it_saves_and_leaves_no_process_behind(running, tmp_path, number, code, left):
-    below = descendants(running.pid)
+@pytest.mark.parametrize("tell", [os.kill, os.killpg])  # as by a terminal, `timeout` and SLURM
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_to_stop_it_saves_and_leaves_no_process_behind(start, tmp_path, number, code, tell):
+    program = start("hardware.checkpoint_minutes=0.05")  # 3 s: the next save is not due at once
+    below, last = descendants(program.pid), max(file.stat().st_mtime for file in saved(tmp_path))
     assert below
-    running.send_signal(number)
-    assert running.wait(timeout=60) == code
-    assert left in statuses(tmp_path)
+    tell(program.pid, number)
+    assert program.wait(timeout=60) == code
+    assert max(file.stat().st_mtime for file in saved(tmp_path)) > last
+    assert "KILLED" in statuses(tmp_path)
+    assert "RUNNING" not in statuses(tmp_path)
+    assert gone(below)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tell", [os.kill, os.killpg])
+def test_told_to_stop_it_ends_where_nothing_is_saved(start, tmp_path, tell):
+    program = start("hardware.checkpoint_minutes=null")
+    below = descendants(program.pid)
+    tell(program.pid, signal.SIGTERM)
+    assert program.wait(timeout=60) == 143
+    assert "KILLED" in statuses(tmp_path)
     assert "RUNNING" not in statuses(tmp_path)
     assert gone(below)
 
 
 @pytest.mark.slow
 def test_a_further_process_that_is_killed_ends_the_run_with_an_error(running, tmp_path):
-    os.kill(max(descendants(running.pid)), signal.SIGKILL)
+    (further,) = further_processes(running.pid)
+    os.kill(further, signal.SIGKILL)
     assert running.wait(timeout=60) == 1
     assert "process 1 of 2" in (tmp_path / "err").read_text()
     assert "RUNNING" not in statuses(tmp_path)

@@ -15,8 +15,10 @@ from distill_lab.losses.objective import Objective
 from distill_lab.temperature import Constant, Linear
 from distill_lab.training.balance import GradientBalance
 from distill_lab.training.distiller import Distiller
+from distill_lab.training.group import Group
 from distill_lab.training.predict import predict_logits
 from distill_lab.training.supervised import Supervised
+from distill_lab.training.synced_norm import synced_batch_norms
 
 
 class Hint(Loss):
@@ -253,6 +255,22 @@ def test_a_term_gets_answers_to_its_further_inputs_and_others_do_not(distil, net
     assert not extra.teachers[0].logits.requires_grad
     assert not torch.equal(extra.teachers[0].logits, asking.batches[0].teachers[0].logits)
     assert all(batch.extra is None for batch in plain.batches)
+
+
+def test_the_batch_norms_of_several_processes_count_further_inputs_once(distil, net_of, cnn):
+    """Every process asks about all of them, so it does so by itself: here no other is there."""
+    asking, inputs = Rotated(1.0), torch.rand(4, 1, 8, 8)
+    trainee = distil(net_of(3), terms={"asking": asking}, student=cnn)
+    trainee.train()
+    alone = deepcopy(cnn).train()
+    alone(inputs.flip(-1))
+    with synced_batch_norms(cnn, Group(size=2)):
+        synced = [vars(module).get("forward") for module in cnn.modules()]
+        trainee._extra(inputs)
+        assert [vars(module).get("forward") for module in cnn.modules()] == synced
+    assert any(synced)
+    for name, value in alone.named_buffers():
+        assert torch.equal(cnn.get_buffer(name), value), name
 
 
 def test_terms_know_the_epoch_and_the_classifiers(distil, net_of, train):

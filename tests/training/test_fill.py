@@ -88,6 +88,15 @@ def test_a_lone_sample_that_training_leaves_out_is_not_waited_for(
     assert again.num_computed == 0
 
 
+def test_a_last_batch_of_which_some_processes_have_no_row_is_no_hindrance(
+    net, cache_of, info, splits, hardware, regime
+):
+    machine = replace(hardware, strategy="ddp", devices=3)
+    cache, asked = cache_of(), regime(batch_size=15, epochs=1, num_samples=47, **CROPPED)
+    fill([Teacher(net, (), 5, cache)], info, splits, asked, machine, seed=5, epochs=1)
+    assert cache.num_computed in (45, 47)  # training leaves the last two out
+
+
 def test_a_part_of_the_split_is_asked_about_and_another_part_only_where_it_differs(
     net, cache_of, info, splits, hardware, regime
 ):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from torch import nn
@@ -39,6 +42,16 @@ def test_weights_that_two_layers_share_arrive_as_shared():
     second.weight = first.weight
     arrived = sent({"nets": [first, second]})["nets"]
     assert arrived[0].weight is arrived[1].weight
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_layout_of_memory_is_no_name_in_whichever_module_has_torch(monkeypatch, layout):
+    first = ModuleType("imported_first")
+    first.torch = torch
+    monkeypatch.setattr(sys, "modules", {"imported_first": first, **sys.modules})
+    job = packed([layout])
+    assert b"imported_first" not in job
+    assert unpacked(job) == [layout]
 
 
 def test_what_cannot_be_sent_is_refused_with_what_to_do():

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from distill_lab.data.decode import Decoder
+from distill_lab.data.images import Images
 from distill_lab.errors import ConfigError, Diverged, RunError
 from distill_lab.knowledge.cache import AnswerCache
 from distill_lab.launch import DOMAINS, NETWORKS, checked
@@ -44,11 +47,11 @@ def without_dropout(net: nn.Module) -> nn.Module:
 def compare(info, splits, hardware):
     """Trains alone, then with another process; curves and weights must be the same."""
 
-    def run(make, on=(info, splits), tolerance=1e-4, strategy="ddp"):
+    def run(make, on=(info, splits), tolerance=1e-4, strategy="ddp", few=True):
         data, arrays = on
-        train = arrays.train
-        few = train._replace(inputs=train.inputs[:NUM_TRAIN], targets=train.targets[:NUM_TRAIN])
-        arrays = arrays._replace(train=few)
+        if few:
+            inputs, targets = arrays.train.inputs[:NUM_TRAIN], arrays.train.targets[:NUM_TRAIN]
+            arrays = arrays._replace(train=arrays.train._replace(inputs=inputs, targets=targets))
         ended = []
         for machine in (hardware, replace(hardware, strategy=strategy, devices=2)):
             rows: list = []
@@ -181,6 +184,24 @@ def test_each_answer_of_a_teacher_is_computed_and_kept_once(
 def test_weights_that_are_sharded_become_the_same(compare, net_of, regime, changes):
     settings = regime(**{"batch_size": 14, **changes})
     compare(lambda: Supervised(net_of(), settings, 3, seed=0), strategy="fsdp")
+
+
+@pytest.mark.slow
+def test_images_that_process_0_has_decoded_by_others_are_those_of_one_process(
+    compare, net_of, regime, info, splits, tmp_path
+):
+    def images(split, name):
+        paths = [str(tmp_path / f"{name}_{number}.png") for number in range(len(split.targets))]
+        for path, pixels in zip(paths, split.inputs[:, 0], strict=True):
+            Image.fromarray(pixels.mul(255).byte().numpy()).save(path)
+        decoded = Images(paths, Decoder(1, 8, 8), name, varies=True, num_workers=1)
+        return split._replace(inputs=decoded)
+
+    read = splits._replace(
+        train=images(splits.train, "train"), validation=images(splits.validation, "validation")
+    )
+    settings = regime(batch_size=14)
+    compare(lambda: Supervised(net_of(), settings, 3, seed=0), on=(info, read), few=False)
 
 
 class Hit(Supervised):

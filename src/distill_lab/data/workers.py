@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from distill_lab.data.decode import Decoder, Request
 from distill_lab.errors import DataError
+from distill_lab.lifetime import end_with_parent
 
 START = "forkserver"
 """How they are started: a fork of this process, with the threads of torch and MLflow in it, could
@@ -34,7 +35,10 @@ class Workers:
         self._idle: DataLoader | None = None
 
     def __reduce__(self) -> tuple[type[Workers], tuple[Decoder, int]]:
-        """Go to another process, which decodes by itself: it may not start any in its turn."""
+        """Go to another process, which decodes by itself.
+
+        It lasts for one training, so that others would have to be started anew for each.
+        """
         return Workers, (self.decoder, 0)
 
     def decoded(self, requests: Iterable[Request], count: int) -> Iterator[Tensor]:
@@ -84,9 +88,15 @@ class Workers:
             num_workers=self.num_workers,
             persistent_workers=True,
             multiprocessing_context=context,
+            worker_init_fn=_begin,
             # It draws a number in each pass, which must not be one that a network is waiting for.
             generator=torch.Generator(),
         )
+
+
+def _begin(number: int) -> None:
+    # torch looks whether the forkserver is there, which is, as long as the process itself is.
+    end_with_parent()
 
 
 class _Requests:

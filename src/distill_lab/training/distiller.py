@@ -15,6 +15,7 @@ from distill_lab.losses.objective import Objective
 from distill_lab.settings import Regime
 from distill_lab.temperature import Temperature
 from distill_lab.training.balance import GradientBalance
+from distill_lab.training.synced_norm import unsynced_batch_norms
 from distill_lab.training.teacher import Teacher
 from distill_lab.training.trainee import Trainee
 
@@ -142,14 +143,18 @@ class Distiller(Trainee):
         return replace(said, classifier=self._classifier[0])
 
     def _extra(self, inputs: Tensor) -> dict[str, Extra]:
-        """Ask student and teachers about the further inputs of the terms that want some."""
+        """Ask student and teachers about the further inputs of the terms that want some.
+
+        Every process asks about all of them, so its batch norms must not count them once for each.
+        """
         asked = self.objective.extra_inputs(inputs, self._used_epoch)
-        return {
-            name: Extra(
-                self._student_says(more), tuple(teacher.ask(more) for teacher in self._teachers)
-            )
-            for name, more in asked.items()
-        }
+        with unsynced_batch_norms(self.net):
+            return {
+                name: Extra(
+                    self._student_says(more), tuple(teacher.ask(more) for teacher in self._teachers)
+                )
+                for name, more in asked.items()
+            }
 
     def on_validation_epoch_end(self) -> None:
         """Add temperature, and weights that change, of the epoch's last step to its row."""

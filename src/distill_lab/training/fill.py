@@ -53,6 +53,8 @@ def fill(
                 ready = laid_out(mix(batch, regime, info.num_classes, seed), layout)
                 for rank in range(group.size):
                     rows = group.rows(len(ready.index), rank)
+                    if rows.start == rows.stop:
+                        continue  # of a last batch that a training leaves out
                     part = Batch(*(value[rows] for value in ready))
                     for teacher in lacking:
                         teacher.answer(part)

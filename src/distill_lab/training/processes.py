@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +19,13 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
 from distill_lab.errors import RunError
+from distill_lab.lifetime import end_with_parent
 from distill_lab.own_code import make_importable
 from distill_lab.settings import Hardware
 from distill_lab.training.group import ALONE, Group
@@ -34,6 +35,7 @@ START = "forkserver"
 """How they are started: a fork of this process would have the locks of its threads."""
 PRELOADED = ("torch", "pytorch_lightning")
 SILENT = timedelta(minutes=30)  # for so long a process may not answer before the others give up
+FAILED = 1  # exit code of a process that has told why
 SECONDS_TO_TELL = 5.0  # of a process that fails, until this one knows why
 
 Work = Callable[[Any, Group], None]
@@ -112,15 +114,26 @@ class _Others:
                 raise RuntimeError("a process ended before the training began")
 
     def reason(self) -> str | None:
-        """Return why a process ended by itself; None where none did."""
+        """Return why the first process ended that did so by itself; None where none did.
+
+        Those that are left fail too, as they cannot reach it: one that could not say why it ended
+        was first, or else the one that said it first.
+        """
         wait([process.sentinel for process, _ in self._made], timeout=SECONDS_TO_TELL)
-        for rank, (process, tells) in enumerate(self._made, start=1):
-            who = f"process {rank} of {self.hardware.num_processes}"
-            if tells.poll() and (told := _received(tells)):
-                return f"{who} failed: {told}"
-            if process.exitcode is not None:
-                how = _how_it_ended(process.exitcode)
-                return f"{who} {how}; the training goes on from its last save by the same command."
+        size = self.hardware.num_processes
+        ended = [(process.exitcode, rank) for rank, (process, _) in enumerate(self._made, start=1)]
+        told = [
+            (*said, rank)
+            for rank, (_, tells) in enumerate(self._made, start=1)
+            if (said := _received(tells)) is not None
+        ]
+        for code, rank in ended:
+            if code is not None and not (code == FAILED and told):
+                how = f"process {rank} of {size} {_how_it_ended(code)}"
+                return f"{how}; the training goes on from its last save by the same command."
+        if told:
+            _, text, rank = min(told)
+            return f"process {rank} of {size} failed: {text}"
         return None
 
     def end(self) -> None:
@@ -139,11 +152,12 @@ def _how_it_ended(code: int) -> str:
     return f"ended with exit code {code}"
 
 
-def _received(tells: Connection) -> str:
+def _received(tells: Connection) -> tuple[float, str] | None:
+    """Return when and why a process failed; None where it has not told."""
     try:
-        told: str = tells.recv()
+        told: tuple[float, str] | None = tells.recv() if tells.poll() else None
     except EOFError:
-        return ""
+        return None
     return told
 
 
@@ -155,7 +169,7 @@ def _take_part(hardware: Hardware, rank: int, path: str, tells: Connection, work
     """Be a further process: do its part of one job, then wait for the end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # process 0 saves, and ends this one
         signal.signal(number, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # process 0 says it
     try:
@@ -168,20 +182,15 @@ def _take_part(hardware: Hardware, rank: int, path: str, tells: Connection, work
         work(receive(), group)
         tells.recv()  # nothing comes: process 0 may still be reading what this one has sent
     except BaseException as error:
-        tells.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
-    os._exit(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        tells.send((time.monotonic(), text))  # one clock for all of a machine
+    os._exit(FAILED)
 
 
 def _join(hardware: Hardware, rank: int, store: dist.Store) -> Group:
     """Connect this process with the others: by gloo, and on GPUs by NCCL for what lies there."""
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # names of hosts may lead nowhere
+    for backend in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{backend}_SOCKET_IFNAME", "lo")  # names of hosts may lead nowhere
     on_gpus = hardware.accelerator != "cpu" and torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(rank % hardware.devices)

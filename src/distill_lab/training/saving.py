@@ -57,10 +57,6 @@ class SaveProgress(pl.Callback):
             progress: Any = trainer.fit_loop.epoch_progress.current
             progress.processed = progress.completed = self._saved["position"][0]
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Keep Lightning, which has just put its handlers up, off the signals."""
-        self.stopping.take_back()
-
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,

@@ -57,16 +57,26 @@ def unpacked(job: bytearray | memoryview) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles layers whose weights are computed too, whose class torch makes on the fly."""
+    """Pickles what pickle itself cannot, or finds in a wrong place.
+
+    Layers whose weights are computed have a class that torch makes on the fly. A layout of memory
+    is called `torch.something`, which pickle takes for a name in the first module that has torch.
+    """
 
     def reducer_override(self, obj: Any) -> Any:
-        """Return how such a layer is made again; others as ever."""
+        """Return how such an object is made again; others as ever."""
+        if isinstance(obj, torch.memory_format):
+            return _layout, (str(obj).removeprefix("torch."),)
         if not isinstance(obj, nn.Module) or "parametrizations" not in obj._modules:
             return NotImplemented
         return _parametrized, (parametrize.type_before_parametrizations(obj), obj.__dict__)
 
 
 _PICKLE = SimpleNamespace(**{**vars(pickle), "Pickler": _Pickler})
+
+
+def _layout(name: str) -> Any:
+    return getattr(torch, name)
 
 
 def _parametrized(kind: type[nn.Module], state: dict[str, Any]) -> nn.Module:

@@ -35,14 +35,6 @@ class Stopping:
             came, self._came = self._came, None
             self._before[came[0]](*came)
 
-    def take_back(self) -> None:
-        """Note signals again, where someone has put a handler around the one that does.
-
-        Lightning's ends the training after the next batch, whether that ended in a step or not.
-        """
-        for number in self._before:
-            signal.signal(number, self._note)
-
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:

@@ -23,7 +23,7 @@ def make_trainer(
     """Make a silent trainer without what Lightning would do at every step for its loggers."""
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return pl.Trainer(
+    trainer = pl.Trainer(
         plugins=[Place(group, hardware)],
         max_epochs=epochs,
         accelerator=hardware.accelerator,
@@ -40,6 +40,10 @@ def make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    # Its handler of SIGTERM sends a tensor to the other processes from wherever this one is: where
+    # all get the signal they wait for each other for ever. Signals are the business of `Stopping`.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def _strategy(hardware: Hardware) -> str | Strategy:

@@ -29,6 +29,18 @@ def synced_batch_norms(net: nn.Module, group: Group) -> Iterator[None]:
             del norm.forward
 
 
+@contextmanager
+def unsynced_batch_norms(net: nn.Module) -> Iterator[None]:
+    """Let them see this process's rows alone inside: those of all, where all have the same."""
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    synced = [(norm, vars(norm).pop("forward")) for norm in norms if "forward" in vars(norm)]
+    try:
+        yield
+    finally:
+        for norm, forward in synced:
+            norm.forward = forward  # type: ignore[method-assign]
+
+
 def _forward(norm: _BatchNorm, inputs: Tensor) -> Tensor:
     """Do what the layer does, with moments of all rows, in float32.
 
