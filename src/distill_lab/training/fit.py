@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
@@ -279,10 +280,12 @@ def _lay_out(trainee: Trainee, memory_format: torch.memory_format) -> None:
 
 
 def _run(trainer: pl.Trainer, trainee: Trainee, data: DataModule) -> None:
-    """Fit; Lightning turns Ctrl-C into an exit of its own, which is turned back here."""
+    """Fit; Lightning turns Ctrl-C into an exit of its own, then is deaf to it: both are undone."""
+    hears = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(trainee, datamodule=data)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, hears)
             raise KeyboardInterrupt from stop
         raise
