@@ -58,7 +58,7 @@ class Prefixed:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception; Lightning, which has a handler of its own, calls it too."""
+    """Turn SIGTERM into an exception, as Ctrl-C is one."""
     with _handled(_terminate, signal.SIGTERM):
         yield
 
