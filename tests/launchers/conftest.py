@@ -87,13 +87,6 @@ class Sweep:
             return [pair for pair in found if pair[0].startswith(what)]
         return sorted(pair for pair in found if not pair[0][0].isdigit())
 
-    def begun(self, stage: str) -> int:
-        """How many runs of a stage have metrics: five seconds after its first step, or earlier."""
-        records = self._records()
-        return sum(
-            record.info.run_name == stage and record.data.metrics != {} for record in records
-        )
-
     def _records(self) -> list[Run]:
         store = Store(f"sqlite:///{self.folder}/mlflow.db", "distill-lab", None)
         return list(store.client.search_runs([store.experiment_id]))

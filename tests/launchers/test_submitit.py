@@ -82,10 +82,11 @@ def test_a_job_whose_time_ends_is_requeued_and_goes_on_where_it_was(started, slu
     own = tmp_path / "conf/hydra/launcher/cluster.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(example)
-    long = ("regime.epochs=1000", "hardware.checkpoint_minutes=100")
+    long = ("regime.epochs=1000", "hardware.checkpoint_minutes=0.01")
     sweep = started("hydra/launcher=cluster", *long, "seed=0,1", **slurm)
     sweep.until(lambda: sweep.jobs_said.count(": 4 loss") == 2)
-    sweep.until(lambda: sweep.begun("5 control") == 2)  # before, there is nothing to go on with
+    # Each has one training at a time, and before it is saved there is nothing to go on with.
+    sweep.until(lambda: len(list(tmp_path.rglob("*.ckpt"))) == 2)
     os.kill(number_of(sweep, "seed=1"), signal.SIGUSR2)
     assert sweep.ended() == 0, sweep.said
     assert (tmp_path / "states/requeued").read_text() == "4242_1\n"
