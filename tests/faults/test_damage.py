@@ -51,7 +51,7 @@ def flatter(path: Path) -> None:
         ("5 train", "handoff.json", cut),
         ("5 train", "handoff.json", flatter),
         ("5 control", "handoff.json", Path.unlink),
-        ("6 evaluate", "report.html", Path.unlink),
+        ("6 evaluate", "handoff.json", Path.unlink),
     ],
 )
 def test_a_damaged_artifact_is_named_and_its_stage_done_again(
