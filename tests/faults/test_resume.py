@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import torch
 
-from distill_lab.errors import ConfigError
-from distill_lab.launch import DOMAINS, NETWORKS, checked
 from distill_lab.losses.ce import CE
 from distill_lab.losses.kd import KD
 from distill_lab.losses.objective import Objective
@@ -20,11 +17,9 @@ from distill_lab.training.connect import connected_objective
 from distill_lab.training.distiller import Distiller
 from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
+from tests.every_loss import LOSSES, sound
 
 AT_ONCE = 1e-9  # seconds between two saves
-ROOT = Path(__file__).parents[2]
-LOSSES = {path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")}
-LOSSES -= {"simkd"}  # holds nothing, and its student is not one of the options
 EVERY_SOURCE_OF_CHANCE = {
     "shift_pixels": 1,
     "horizontal_flip": True,
@@ -121,21 +116,8 @@ def test_a_distillation_goes_on_with_its_temperature_and_the_balance_of_its_term
     compare(make)
 
 
-def sound(name: str):
-    """Parts of a run in which the student learns by this loss."""
-    for domain in DOMAINS:
-        for networks in NETWORKS if domain == () else ((),):
-            where = domain or ("data=fake",)
-            given = [*where, *networks, f"loss=[ce,{name}]" if name != "ce" else "loss=[ce]"]
-            try:
-                return checked([*given, "design.max_parameters_fraction=null"])
-            except ConfigError:
-                continue
-    raise AssertionError(f"no networks for {name}")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_training_by_any_loss_goes_on_with_the_same_numbers(compare, regime, name):
     parts = sound(name)
     if parts.data.info.name not in ("fake", "fake_text"):

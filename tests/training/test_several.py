@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +14,8 @@ from torch import nn
 
 from distill_lab.data.decode import Decoder
 from distill_lab.data.images import Images
-from distill_lab.errors import ConfigError, Diverged, RunError
+from distill_lab.errors import Diverged, RunError
 from distill_lab.knowledge.cache import AnswerCache
-from distill_lab.launch import DOMAINS, NETWORKS, checked
 from distill_lab.losses.ce import CE
 from distill_lab.losses.kd import KD
 from distill_lab.losses.objective import Objective
@@ -29,10 +27,8 @@ from distill_lab.training.connect import connected_objective
 from distill_lab.training.distiller import Distiller
 from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
+from tests.every_loss import LOSSES, sound
 
-ROOT = Path(__file__).parents[2]
-LOSSES = {path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")}
-LOSSES -= {"simkd"}  # its student is not one of the options
 NUM_TRAIN = 47  # with batches of 14 the last one has 5, of which one process gets 3 and one 2
 
 
@@ -79,21 +75,8 @@ def compare(info, splits, hardware):
     return run
 
 
-def sound(name: str):
-    """Parts of a run in which the student learns by this loss."""
-    for domain in DOMAINS:
-        for networks in NETWORKS if domain == () else ((),):
-            where = domain or ("data=fake",)
-            given = [*where, *networks, f"loss=[ce,{name}]" if name != "ce" else "loss=[ce]"]
-            try:
-                return checked([*given, "design.max_parameters_fraction=null"])
-            except ConfigError:
-                continue
-    raise AssertionError(f"no networks for {name}")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", LOSSES)
 def test_any_loss_is_that_of_the_whole_batch(compare, regime, name):
     parts = sound(name)
     if parts.data.info.name not in ("fake", "fake_text"):
