@@ -13,6 +13,7 @@ from distill_lab.errors import ConfigError, RunError
 from distill_lab.search.study import Study
 from distill_lab.settings import Search
 from distill_lab.tracking.orphans import this_process
+from tests.signals import places
 
 X = Range("x", 0.0, 1.0, log=False, step=None, whole=False)
 Y = Range("y", 0.0, 1.0, log=False, step=None, whole=False)
@@ -280,3 +281,17 @@ def test_a_database_that_goes_away_is_an_error_for_the_user(study, tmp_path, use
 )
 def test_an_axis_is_a_distribution_of_optuna(study, axis, expected):
     assert study(axis).ask().distributions == {axis.key: expected}
+
+
+def test_a_signal_at_any_statement_of_a_trial_locks_nothing_and_loses_no_value(study):
+    one = study(num_trials=1000)
+    had = []
+
+    def work():
+        had.append(one.ask())
+        one.complete(had[-1], [0.5])
+
+    num_places = len(list(places(work)))
+    states = {trial.number: trial.state for trial in one.trials()}
+    assert {states[trial.number] for trial in had} == {"COMPLETE"}
+    assert len(had) < num_places, "some signals came before there was a trial to have"

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from distill_lab.errors import Pruned, RunError
+from distill_lab.stopping import Stopping
 from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.fit import fit
-from distill_lab.training.stopping import Stopping
 from distill_lab.training.supervised import Supervised
 
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from distill_lab.errors import Refused, without_secret
+from distill_lab.stopping import Stopping
 from distill_lab.tracking.orphans import has_ended
 
 HEARTBEAT_SECONDS = 60
@@ -74,13 +75,14 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Say of an error of the database whose it is.
+    """Say of an error of the database whose it is; signals wait for what is done inside.
 
     Raises:
         Refused: in place of it.
     """
     try:
-        yield
+        with Stopping():
+            yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise Refused(
             f"regime.search.storage: the study cannot be reached: {reason(error)}"

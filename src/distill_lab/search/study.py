@@ -36,6 +36,7 @@ from distill_lab.search.database import (
 )
 from distill_lab.search.samplers import pruner, sampler, suggest
 from distill_lab.settings import Search
+from distill_lab.stopping import Stopping
 from distill_lab.tracking.orphans import has_ended, this_process
 
 ASKED, PARENT = "asked", "parent"
@@ -99,7 +100,7 @@ class Study:
         self.lock = lock
         self.axes = axes
         try:
-            with lock, quiet():
+            with lock, quiet(), Stopping():
                 self._storage = storage(url)
                 self._study = optuna.create_study(
                     storage=self._storage,

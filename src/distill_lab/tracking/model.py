@@ -7,9 +7,10 @@ import warnings
 import mlflow
 import mlflow.pytorch
 import torch
-from mlflow import MlflowClient
 from mlflow.models import Model, infer_signature
 from torch import Tensor, nn
+
+from distill_lab.tracking.uncut import client_of, uncut
 
 
 def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
@@ -31,10 +32,10 @@ def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
         logits = net(example).numpy()
     inputs = example.numpy()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
+    client = client_of(uri)
     experiment_id = client.get_run(run_id).info.experiment_id
     made = client.create_logged_model(experiment_id, "model", source_run_id=run_id)
-    with warnings.catch_warnings():
+    with uncut(uri), warnings.catch_warnings():
         # Recurrent layers keep a list of their weights beside the weights; the graph has these.
         warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights", UserWarning)
         logged = Model.log(

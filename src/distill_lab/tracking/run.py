@@ -25,6 +25,7 @@ from distill_lab.errors import Pruned, Refused, without_secret
 from distill_lab.picture import png
 from distill_lab.tracking.failures import REFUSED
 from distill_lab.tracking.patience import at_once, is_away, waiting_unless
+from distill_lab.tracking.uncut import uncut
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +76,14 @@ class TrackedRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with uncut(self.uri):
+            try:
+                self._close(error)
+            except (KeyboardInterrupt, SystemExit) as stop:  # while a server was asked
+                self._end(stop, at_once())
+                raise
+
+    def _close(self, error: BaseException | None) -> None:
         try:
             with waiting_unless(isinstance(error, STOPPED)):
                 self.flush()

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, tw
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import MAX_NAME, SHA256, TrackedRun, safe
 from distill_lab.tracking.turn import Turn
+from distill_lab.tracking.uncut import client_of, uncut
 from distill_lab.tracking.view import run_address, store_view
 
 START = "distill-lab server, or name another in tracking.uri"
@@ -83,7 +85,7 @@ class Store:
         try:
             if database is not None:
                 _make_database(database)
-            self.client = MlflowClient(tracking_uri=self.uri)
+            self.client = client_of(self.uri)
             with waiting_unless(not was_there):
                 self.experiment_id = self._experiment(experiment, artifact_location)
                 self.close_orphans()
@@ -106,8 +108,12 @@ class Store:
         tags[TAG] = this_process()
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
-        record = self.client.create_run(self.experiment_id, tags=tags, run_name=name[:MAX_NAME])
-        return TrackedRun(self.client, self.uri, record.info.run_id, self._unfinished(tags))
+
+        def begin() -> TrackedRun:
+            made = self.client.create_run(self.experiment_id, tags=tags, run_name=name[:MAX_NAME])
+            return TrackedRun(self.client, self.uri, made.info.run_id, self._unfinished(tags))
+
+        return self._begun(begin)
 
     def open(self, run_id: str) -> TrackedRun:
         """Return an existing run, to log to it."""
@@ -115,11 +121,23 @@ class Store:
 
     def reopen(self, run_id: str, process: str | None = None) -> TrackedRun:
         """Let an ended run be RUNNING again; its process is this one, or the one that is named."""
-        run = self.open(run_id)
-        run.set_tags({TAG: process or this_process()})
-        if "error" in self.get(run_id).tags:
-            self.client.delete_tag(run_id, "error")
-        self.client.update_run(run_id, status="RUNNING")
+
+        def begin() -> TrackedRun:
+            run = self.open(run_id)
+            run.set_tags({TAG: process or this_process()})
+            if "error" in self.get(run_id).tags:
+                self.client.delete_tag(run_id, "error")
+            self.client.update_run(run_id, status="RUNNING")
+            return run
+
+        return self._begun(begin) if process is None else begin()
+
+    def _begun(self, begin: Callable[[], TrackedRun]) -> TrackedRun:
+        """Return a run that is begun; after a signal, which nobody could close, it is killed."""
+        with ExitStack() as killed:
+            with uncut(self.uri):
+                run = killed.enter_context(begin())
+            killed.pop_all()
         return run
 
     @property

@@ -24,6 +24,7 @@ from distill_lab.data.subset import subset
 from distill_lab.data.word_augment import WordAugmentation
 from distill_lab.errors import Diverged, Pruned, RunError
 from distill_lab.settings import Hardware, Regime
+from distill_lab.stopping import Stopping
 from distill_lab.training.callbacks import Bar, KeepWeights, Prune, SendCurve, Watch
 from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.compiled import compiled
@@ -31,7 +32,6 @@ from distill_lab.training.group import Group
 from distill_lab.training.memory import keep_freed_memory
 from distill_lab.training.processes import several
 from distill_lab.training.saving import SaveProgress
-from distill_lab.training.stopping import Stopping
 from distill_lab.training.strategies import make_trainer
 from distill_lab.training.synced_norm import synced_batch_norms
 from distill_lab.training.trainee import Trainee

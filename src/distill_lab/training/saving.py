@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 
+from distill_lab.stopping import Stopping
 from distill_lab.training.callbacks import KeepWeights
 from distill_lab.training.checkpoint import Checkpoint
-from distill_lab.training.stopping import Stopping
 from distill_lab.training.trainee import Trainee
 
 

@@ -1,4 +1,7 @@
-"""Signals to stop wait until a training is between two steps and has been saved."""
+"""Signals to stop wait for what must not be cut in two: a step of a training, a call of a database.
+
+A training has the signal handled once it is between two steps and has been saved.
+"""
 
 from __future__ import annotations
 
