@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from distill_lab.config.check import build, component, grid, problems, settings_of, students_of
-from distill_lab.config.compose import SEARCH, choices, compose, composed, jobs, own_sweep
+from distill_lab.config.compose import SEARCH, compose, composed, jobs, own_sweep
 from distill_lab.config.groups import EXPERIMENTS, groups, takes_several
 from distill_lab.config.overrides import read
 from distill_lab.config.passes import pass_configs
@@ -66,7 +66,7 @@ def checked(overrides: Sequence[str], as_trial: bool = False) -> Parts:
     """
     make_importable()
     request = read(overrides)
-    config, unmergeable = composed(request.composable)
+    config, chosen, unmergeable = composed(request.composable)
     if as_trial and isinstance(config.get(SEARCH), dict):
         config[SEARCH]["space"] = {}
     shallow = problems(config)
@@ -88,7 +88,7 @@ def checked(overrides: Sequence[str], as_trial: bool = False) -> Parts:
             found += deep_problems(one, shallow, of_student=number > 0)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
-    parts = build(config, choices(request.composable))
+    parts = build(config, chosen)
     if parts.search is not None:
         _check_space(parts, config, overrides)
     return parts

@@ -146,7 +146,7 @@ def test_a_sweep_is_noted_and_composed_with_its_first_value():
 @pytest.mark.parametrize(("text", "said"), UNMERGEABLE)
 def test_an_override_that_cannot_be_merged_is_named_by_key(text, said):
     request = read([text, "seed=7"] if "seed" not in text else [text])
-    config, found = composed(request.composable)
+    config, _, found = composed(request.composable)
     assert not request.problems
     assert len(found) == 1
     assert found[0].startswith(said)
@@ -157,7 +157,7 @@ def test_an_override_that_cannot_be_merged_is_named_by_key(text, said):
 
 def test_all_overrides_that_cannot_be_merged_are_reported_and_the_others_merged():
     wanted = ["~bogus", "seed=${nothing}", "regime.lr=0.5", "hydra.foo=1", "temperature=linear"]
-    config, found = composed(read(wanted).composable)
+    config, _, found = composed(read(wanted).composable)
     assert sorted(problem.partition(":")[0] for problem in found) == ["bogus", "hydra.foo", "seed"]
     assert config["regime"]["lr"] == 0.5
     assert config["temperature"]["_target_"].endswith("Linear")
@@ -235,6 +235,21 @@ def test_an_override_takes_the_place_of_an_experiments_own_sweep_of_the_key(work
     assert own_sweep(["seed=1,2"]) == {}
 
 
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("hydra.sweep=???", r"hydra.sweep: must be a section, got '\?\?\?'"),
+        ("+hydra.sweeper.params=${oc.env:HOME}", "hydra.sweeper.params: must be keys with values"),
+        ("hydra.sweeper.params=${oc.env:NO_SUCH}", "hydra.sweeper: .*NO_SUCH"),
+        ("hydra.job.chdir=true", "hydra.job.chdir: jobs work where the sweep was started"),
+        ("hydra=null", "Hydra cannot use this: .* NoneType"),
+    ],
+)
+def test_what_hydras_own_section_cannot_have_is_named(override, problem):
+    with pytest.raises(ConfigError, match=problem):
+        jobs([override])
+
+
 def test_groups_appear_once_per_place_and_only_losses_and_steps_take_several():
     assert groups()["architecture@teacher"] == groups()["architecture@student"]
     assert options("temperature") == ["constant", "cosine", "linear", "stop", "warmup"]
@@ -259,7 +274,7 @@ def test_lists_that_replace_grids_cost_one_composition_each(monkeypatch):
     asked, real = [], subject._composed
     monkeypatch.setattr(subject, "_composed", lambda given: asked.append(given) or real(given))
     many = ["data=fake", "seed=1", "student.widths=[16]", "regime.epochs=2", "teacher.channels=[4]"]
-    config, found = composed(many)
+    config, _, found = composed(many)
     assert (config["student"]["widths"], config["teacher"]["channels"]) == ([16], [4])
     assert found == []
     assert len(asked) == 3

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from distill_lab import cli
-from distill_lab.config.compose import compose
+from distill_lab.config.compose import compose, hydras_own
 from distill_lab.config.groups import groups
 
 EXAMPLES = 12
@@ -36,20 +37,29 @@ ODD = (
 PREFIXES = ("", "", "", "", "+", "++", "~")
 
 
+def walk(node: dict[str, Any], path: str) -> dict[str, Any]:
+    """Every dotted key below a path, with its value."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        name = f"{path}.{key}".lstrip(".")
+        found[name] = value
+        if isinstance(value, dict):
+            found |= walk(value, name)
+    return found
+
+
 @cache
 def keys() -> dict[str, Any]:
     """Every dotted key of the default config, with its value."""
-
-    def walk(node: dict[str, Any], path: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in node.items():
-            name = f"{path}.{key}".lstrip(".")
-            found[name] = value
-            if isinstance(value, dict):
-                found |= walk(value, name)
-        return found
-
     return walk(compose(()), "")
+
+
+@cache
+def keys_of_hydra() -> list[str]:
+    """Every dotted key of Hydra's own section, and its groups."""
+    own = OmegaConf.to_container(hydras_own(()))
+    groups_of_it = [f"hydra/{name}" for name in own if isinstance(own[name], dict)]
+    return ["hydra", "hydra@x", "hydra/env", *groups_of_it, *walk(own, "hydra")]
 
 
 @cache
@@ -68,11 +78,13 @@ def mutated(text: str, place: int, letter: str, how: int) -> str:
 words = st.text(max_size=12)
 odd = st.sampled_from(ODD) | words | st.integers().map(str) | st.floats().map(str)
 values = odd | st.deferred(lambda: st.sampled_from([str(value) for value in keys().values()]))
-names = st.deferred(lambda: st.sampled_from([*keys(), *groups(), "hydra.job.name", "_target_"]))
+names = st.deferred(lambda: st.sampled_from([*keys(), *groups(), "_target_"]))
+names_of_hydra = st.deferred(lambda: st.sampled_from(keys_of_hydra()))
 of_keys = st.builds("{}{}={}".format, st.sampled_from(PREFIXES), names, values)
+of_hydra = st.builds("{}{}={}".format, st.sampled_from(PREFIXES), names_of_hydra, odd)
 chosen = st.deferred(lambda: st.sampled_from(choices()))
 broken = st.builds(mutated, of_keys | chosen, st.integers(0, 99), words, st.integers(0, 2))
-overrides = st.lists(chosen | of_keys | of_keys | broken | words, min_size=1, max_size=4)
+overrides = st.lists(chosen | of_keys | of_keys | of_hydra | broken | words, min_size=1, max_size=4)
 
 
 def ask(arguments: list[str]) -> tuple[int, str, str]:
@@ -115,7 +127,26 @@ def test_any_overrides_are_answered(arguments):
     holds(arguments)
 
 
-@pytest.mark.parametrize("text", ["~weighting=-677"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "~weighting=-677",
+        "hydra=null",
+        "hydra@x=true",
+        "hydra/job_logging=[null]",
+        "hydra/help=[[]]",
+        "~hydra/hydra_logging=nan",
+        "++hydra.sweeper.params.seed=${seed}",
+        "++hydra.sweeper.params={grid: []}",
+        "hydra.sweeper.params=${oc.env:NO_SUCH_NAME}",
+        "+hydra.sweeper.params=${oc.env:HOME}",
+        "hydra.sweeper=nan",
+        "hydra.sweep=???",
+        "hydra.launcher=${oc.decode:'['}",
+        "+hydra.job.env_copy=[[]]",
+        "hydra.runtime=${seed}",
+    ],
+)
 def test_what_was_found_stays_mended(text):
     holds([text])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -33,6 +33,11 @@ REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
 NAMING_CODE = ("_target_", "()", "class")
 """Keys of Hydra's section that name what is imported and called."""
 HYDRAS_OWN = ("hydra.", "hydra_plugins.", "logging.", "colorlog.")
+READ = ("job", "launcher", "sweep", "sweeper")
+"""Parts of Hydra's section that are read here."""
+NO_CHDIR = (
+    "hydra.job.chdir: jobs work where the sweep was started, from which paths go; leave it out."
+)
 BEHIND_HYDRA = sys.stdlib_module_names - {"logging", "types"}
 """Modules that are no part of Hydra or of logging, though `logging.os` leads to one."""
 
@@ -52,41 +57,48 @@ class OwnFilesOnPath(SearchPathPlugin):
 Plugins.instance().register(OwnFilesOnPath)
 
 
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Compose the config and resolve its interpolations.
+class Composed(NamedTuple):
+    """What is made of overrides.
 
-    Returns:
-        Nested plain values; a value that must be given and was not is the text "???".
+    Attributes:
+        config: nested plain values; one that must be given and was not is the text "???".
+        choices: which option of each group it is made of, e.g. `regime` -> `sgd_step`.
+        problems: one sentence for each override that cannot be merged.
+    """
+
+    config: dict[str, Any]
+    choices: dict[str, str]
+    problems: list[str]
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose the config and resolve its interpolations; return what `Composed` has of it.
 
     Raises:
         ConfigError: an override cannot be merged; names all of them.
     """
-    config, found = composed(overrides)
-    if found:
-        raise ConfigError(found)
-    return config
+    made = composed(overrides)
+    if made.problems:
+        raise ConfigError(made.problems)
+    return made.config
 
 
-def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Compose as many overrides as can be merged.
-
-    Returns:
-        The config of those, as from `compose`, and one sentence for each of the others.
-    """
+def composed(overrides: Sequence[str]) -> Composed:
+    """Compose as many overrides as can be merged."""
     asked: list[str] | None = list(overrides)
     while asked is not None:
         try:
-            return _composed(asked), []
+            return _composed(asked)
         except REFUSALS as error:
             asked = _with_blamed_replaced(asked, error)
     kept: list[str] = []
-    config, found = None, []
+    made, found = None, []
     for text in sorted(overrides, key=_is_value):
         try:
-            config, kept = _extended(kept, text)
+            made, kept = _extended(kept, text)
         except REFUSALS as error:
             found.append(f"{split_override(text)[0]}: {_reason(error)}")
-    return (_composed([]) if config is None else config), found
+    return (made or _composed([]))._replace(problems=found)
 
 
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
@@ -112,7 +124,14 @@ def own_sweep(overrides: Sequence[str]) -> dict[str, str]:
         ConfigError: the request cannot be composed.
     """
     given = {split_override(text)[0] for text in overrides}
-    params = hydras_own(overrides).sweeper.params or {}
+    sweeper = hydras_own(overrides).sweeper
+    try:
+        values: Any = OmegaConf.to_container(sweeper, resolve=True)
+    except REFUSALS as error:
+        raise ConfigError([f"hydra.sweeper: {_reason(error)}"]) from error
+    params = values["params"] or {}
+    if not isinstance(params, dict):
+        raise ConfigError([f"hydra.sweeper.params: must be keys with values, got {params!r}."])
     return {str(key): str(value) for key, value in params.items() if key not in given}
 
 
@@ -126,29 +145,20 @@ def hydras_own(overrides: Sequence[str]) -> Any:
     chosen = [text for text in overrides if not _is_value(text) or _is_hydra(text)]
     single = [text for text in chosen if not parser.parse_override(text).is_sweep_override()]
     try:
-        with _hydra():
-            own = hydra_compose("config", overrides=single, return_hydra_config=True).hydra
+        own = _hydras_own(tuple(single), Path.cwd())
     except REFUSALS as error:
         key = getattr(error.__cause__, "full_key", None)
         raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
-    found = list(_foreign_code("hydra", OmegaConf.to_container(own)))
+    values: Any = OmegaConf.to_container(own)
+    found = list(_foreign_code("hydra", values))
+    for name in READ:
+        if not isinstance(values.get(name), dict):
+            found.append(f"hydra.{name}: must be a section, got {values.get(name)!r}.")
+    if not found and values["job"].get("chdir"):
+        found.append(NO_CHDIR)
     if found:
         raise ConfigError(found)
     return own
-
-
-def choices(overrides: Sequence[str]) -> dict[str, str]:
-    """Return which option of each group a run is made of, e.g. `regime` -> `sgd_step`."""
-    return dict(_choices(tuple(text for text in overrides if not _is_value(text)), Path.cwd()))
-
-
-@cache
-def _choices(chosen: tuple[str, ...], folder: Path) -> dict[str, str]:
-    """Compose choices alone, below a folder; the jobs of a sweep have mostly the same."""
-    with _hydra():
-        cfg = hydra_compose("config", overrides=list(chosen), return_hydra_config=True)
-    taken = cfg.hydra.runtime.choices
-    return {key: name for key, name in taken.items() if name and not key.startswith("hydra/")}
 
 
 def plain(cfg: Any) -> dict[str, Any]:
@@ -160,6 +170,12 @@ def plain(cfg: Any) -> dict[str, Any]:
     if values.get("reuse") is False:
         values["reuse"] = "off"  # which YAML reads as false
     return values
+
+
+@cache
+def _hydras_own(chosen: tuple[str, ...], folder: Path) -> Any:
+    """Compose what the options say, below a folder."""
+    return _by_hydra(chosen).hydra
 
 
 def _is_hydras(name: str) -> bool:
@@ -188,12 +204,31 @@ def _hydra() -> Iterator[None]:
             yield
 
 
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    with _hydra():
-        return plain(hydra_compose("config", overrides=list(overrides)))
+def _by_hydra(overrides: Sequence[str]) -> DictConfig:
+    """Compose by Hydra, which fails in any way where its own section is given what it cannot use.
+
+    Raises:
+        HydraException, OmegaConfBaseException, YAMLError: it cannot.
+    """
+    try:
+        with _hydra():
+            return hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+    except REFUSALS:
+        raise
+    except Exception as error:
+        raise HydraException(f"Hydra cannot use this: {error}") from error
 
 
-def _extended(kept: list[str], text: str) -> tuple[dict[str, Any], list[str]]:
+def _composed(overrides: Sequence[str]) -> Composed:
+    cfg = _by_hydra(overrides)
+    taken = cfg.hydra.runtime.choices
+    choices = {key: name for key, name in taken.items() if name and not key.startswith("hydra/")}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return Composed(plain(cfg), choices, [])
+
+
+def _extended(kept: list[str], text: str) -> tuple[Composed, list[str]]:
     """Add an override to those that compose; a list and a grid may replace each other."""
     try:
         return _composed([*kept, text]), [*kept, text]
