@@ -17,12 +17,12 @@ def test_a_rerun_that_takes_nothing_from_before_has_the_same_numbers(program, ke
         ended = program(tmp_path, "reuse=off")
         assert ended.code == 0, ended.err
     found = kept(tmp_path)
-    weights = {}
+    tensors = {}
     for record in found.records:
         for path in found.artifacts(record).rglob("*.safetensors"):
-            weights.setdefault(path.name, []).append(path.read_bytes())
-    assert sorted(weights) == ["control.safetensors", "student.safetensors", "teacher.safetensors"]
-    for name, (first, second) in weights.items():
+            tensors.setdefault(path.stem, []).append(path.read_bytes())
+    assert sorted(tensors) == ["control", "predictions", "student", "teacher"]
+    for name, (first, second) in tensors.items():
         assert first == second, name
 
 
