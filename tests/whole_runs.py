@@ -17,7 +17,7 @@ SHORT = [
     "evaluation.num_resamples=100",
     "hardware.threads=1",
 ]
-SMALL_NETWORKS = ["student.widths=[16]", "teacher.channels=[4, 8]"]
+SMALL_NETWORKS = ["student.widths={grid: [[16]]}", "teacher.channels={grid: [[4, 8]]}"]
 
 
 def store_of(folder: str = ".") -> Store:

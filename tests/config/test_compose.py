@@ -270,11 +270,17 @@ def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.nothing.X") == {}
 
 
-def test_lists_that_replace_grids_cost_one_composition_each(monkeypatch):
+def test_lists_that_replace_grids_cost_one_composition_together(monkeypatch):
     asked, real = [], subject._composed
     monkeypatch.setattr(subject, "_composed", lambda given: asked.append(given) or real(given))
     many = ["data=fake", "seed=1", "student.widths=[16]", "regime.epochs=2", "teacher.channels=[4]"]
     config, _, found = composed(many)
     assert (config["student"]["widths"], config["teacher"]["channels"]) == ([16], [4])
     assert found == []
-    assert len(asked) == 3
+    assert len(asked) == 2
+
+
+def test_a_list_of_no_key_is_named_though_others_replace_grids():
+    config, _, found = composed(["student.nothing=[1]", "student.widths=[16]"])
+    assert config["student"]["widths"] == [16]
+    assert [problem.partition(":")[0] for problem in found] == ["student.nothing"]

@@ -104,7 +104,8 @@ def test_the_card_names_the_command_and_the_size_of_the_test_split(here, folder)
     card = (folder / "model_card.md").read_text()
     test = checked(QUICK).data.load().test
     assert f"fake, {len(test.targets):,} samples" in card
-    assert "hardware.threads=1 'student.widths=[16]' 'teacher.channels=[4, 8]'`" in card
+    networks = "'student.widths={grid: [[16]]}' 'teacher.channels={grid: [[4, 8]]}'"
+    assert f"hardware.threads=1 {networks}`" in card
 
 
 def test_the_weights_are_those_of_the_run_and_config_has_the_hash_of_every_other_file(here, folder):

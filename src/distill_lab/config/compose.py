@@ -242,13 +242,20 @@ def _extended(kept: list[str], text: str) -> tuple[Composed, list[str]]:
 def _with_blamed_replaced(asked: list[str], error: Exception) -> list[str] | None:
     """Let the list or grid that Hydra's error blames replace what is there; None: it blames none.
 
-    To try the overrides one by one takes as many compositions, a quarter of a second each.
+    So do all lists then, as they are never merged. To try the overrides one by one takes as many
+    compositions, an eighth of a second each.
     """
     blamed = str(error).partition("Error merging override ")[2]
     if blamed not in asked or not _may_replace(blamed):
         return None
-    number = asked.index(blamed)
-    return [*asked[:number], *_replacing(blamed), *asked[number + 1 :]]
+    made: list[str] = []
+    for text in asked:
+        made += _replacing(text) if text == blamed or _is_list(text) else [text]
+    return made
+
+
+def _is_list(text: str) -> bool:
+    return _is_value(text) and text.partition("=")[2].startswith("[") and text[0] not in "+~"
 
 
 def _may_replace(text: str) -> bool:
