@@ -20,7 +20,7 @@ from distill_lab.data.fake import Fake
 from distill_lab.models.cnn import CNN
 from distill_lab.models.mlp import MLP
 from distill_lab.settings import Hardware, Regime
-from distill_lab.tracking import store
+from distill_lab.tracking import sqlite
 
 if TYPE_CHECKING:
     from distill_lab.training.fit import Fitted
@@ -94,7 +94,7 @@ def _fixed_seed_and_one_thread() -> None:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new SQLite store of MLflow, to be copied."""
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    store._make_database(path)
+    sqlite.make(path)
     return path
 
 
@@ -109,11 +109,7 @@ def short_cuts(empty_store: Path) -> Iterator[None]:
     Image.new("RGB", (1, 1)).save(pixel, "png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(picture, "_draw", lambda _: pixel.getvalue())
-        patch.setattr(
-            store,
-            "_make_database",
-            lambda path: path.exists() or shutil.copy(empty_store, path),
-        )
+        patch.setattr(sqlite, "make", lambda path: path.exists() or shutil.copy(empty_store, path))
         yield
 
 

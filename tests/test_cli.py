@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from mlflow.exceptions import MlflowException
 
-from distill_lab import cli, launch
+from distill_lab import cli, every_config, launch
 from distill_lab.cli import main
 from distill_lab.config.groups import groups
 from distill_lab.errors import ConfigError, DataError, RunError
@@ -116,7 +116,7 @@ def test_check_of_a_sound_run_says_so_and_starts_nothing(capsys, workdir):
 
 
 def test_check_of_everything_says_how_many(capsys, monkeypatch):
-    monkeypatch.setattr(launch, "check_everything", lambda: 7)
+    monkeypatch.setattr(every_config, "check_everything", lambda: 7)
     monkeypatch.setattr(reproduce, "check_papers", lambda: 3)
     text = "7 configs compose, check and build.\n3 rows of papers name runs that are sound.\n"
     assert said(capsys, "check")[:2] == (0, text)

@@ -12,7 +12,8 @@ from distill_lab.config.check import SUPPLIED
 from distill_lab.config.compose import compose
 from distill_lab.config.groups import CONF, ROOT, groups, takes_several
 from distill_lab.config.signature import signature_of
-from distill_lab.launch import check_everything, deep_problems
+from distill_lab.every_config import check_everything
+from distill_lab.launch import deep_problems
 
 FILES = sorted(CONF.rglob("*.yaml"))
 NOT_CHOSEN = [CONF / "config.yaml"]

@@ -16,8 +16,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill_lab"
 
 LEVEL_0 = {"errors", "contracts", "settings", "picture", "own_code", "lifetime", "stopping"}
 LEVEL_1 = {"losses", "models", "data", "knowledge", "measure", "compress", "temperature", "naming"}
-TOP = {"plan", "workflow", "launch", "refine", "sweep", "sweep_summary", "cli", "__main__"}
+TOP = {
+    "plan",
+    "workflow",
+    "launch",
+    "every_config",
+    "refine",
+    "sweep",
+    "sweep_summary",
+    "cli",
+    "__main__",
+}
 TOP |= {
+    "every_config",
     "parallel",
     "launchers",
     "sweep_job",

@@ -143,7 +143,8 @@ def _run(words: list[str]) -> int:
 
 
 def _check(words: list[str]) -> int:
-    from distill_lab.launch import check_everything, check_jobs
+    from distill_lab.every_config import check_everything
+    from distill_lab.launch import check_jobs
     from distill_lab.papers.reproduce import check_papers
 
     if words:

@@ -20,7 +20,6 @@ from weakref import finalize
 import mlflow
 from alembic.util import CommandError
 from filelock import FileLock
-from mlflow import MlflowClient
 from mlflow.entities import Run as RunRecord
 from mlflow.utils.logging_utils import disable_logging
 from safetensors.torch import load_file
@@ -29,6 +28,7 @@ from torch import nn
 
 from distill_lab.contracts import Quality
 from distill_lab.errors import ConfigError, RunError, nearest, without_secret
+from distill_lab.tracking import sqlite
 from distill_lab.tracking.failures import advice_on_access
 from distill_lab.tracking.orphans import TAG, close_orphan, close_orphans, this_process
 from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, twice, waiting_unless
@@ -77,14 +77,14 @@ class Store:
     ) -> None:
         _quiet()
         be_patient()
-        self.uri = _absolute_store(uri)
+        self.uri = sqlite.absolute(uri)
         self._scratch: Path | None = None  # copies of remote artifacts
-        database = _database(self.uri)
+        database = sqlite.file_of(self.uri)
         self._in_file = database is not None
         self._folder = Path.cwd() if database is None else database.parent
         try:
             if database is not None:
-                _make_database(database)
+                sqlite.make(database)
             self.client = client_of(self.uri)
             with waiting_unless(not was_there):
                 self.experiment_id = self._experiment(experiment, artifact_location)
@@ -430,30 +430,6 @@ def _absolute(location: str | None) -> str | None:
     if location is None or "://" in location:
         return location
     return Path(location).resolve().as_uri()
-
-
-def _database(uri: str) -> Path | None:
-    """Return the file of a SQLite store, None for any other."""
-    path = uri.removeprefix("sqlite:///")
-    return Path(path) if uri.startswith("sqlite:///") and path else None
-
-
-def _make_database(path: Path) -> None:
-    """Make a new SQLite store whole or not at all, also when two processes want one at once."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"), TemporaryDirectory(dir=path.parent) as scratch:
-        if not path.exists():
-            made = Path(scratch) / path.name
-            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
-            os.replace(made, path)
-
-
-def _absolute_store(uri: str) -> str:
-    """Return a relative SQLite path as an absolute one: MLflow remembers stores by their URI."""
-    prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
-    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path else uri
 
 
 def _quiet() -> None:
