@@ -39,6 +39,7 @@ def told(ended, *words: str) -> None:
 
 def test_a_disk_that_is_full_is_told_and_with_room_it_goes_on(program, whole, kept, mounted):
     folder = mounted(f"size={program.empty_store.stat().st_size + 300_000}")
+    (folder / "err").write_text("\n")  # takes a page of the disk, for what is told
     first = program(folder)
     told(first, "Is there room on the disk? Make some; finished stages will be reused")
     subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
