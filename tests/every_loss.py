@@ -6,7 +6,8 @@ from pathlib import Path
 
 from distill_lab.contracts import Parts
 from distill_lab.errors import ConfigError
-from distill_lab.launch import DOMAINS, NETWORKS, checked
+from distill_lab.every_config import DOMAINS, NETWORKS
+from distill_lab.launch import checked
 
 FOLDER = Path(__file__).parents[1] / "conf" / "loss"
 LOSSES = sorted({path.stem for path in FOLDER.glob("*.yaml")} - {"simkd"})

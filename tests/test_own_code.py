@@ -14,8 +14,9 @@ from distill_lab.config.signature import parsed, signature_of
 from distill_lab.config.space import axes
 from distill_lab.data.checksum import checksum
 from distill_lab.errors import ConfigError, DataError
+from distill_lab.every_config import _check_choice
 from distill_lab.fingerprint import source_hash
-from distill_lab.launch import _check_choice, checked, run_job
+from distill_lab.launch import checked, run_job
 from distill_lab.own_code import make_importable, module_file
 from distill_lab.search.run import what_is_asked
 
