@@ -18,14 +18,8 @@ DYNAMIC = {"_target_": "distill_lab.compress.quantize_linear.QuantizeLinear", "d
 AFTER_DESIGN = {"4 loss", "5 control", "5 train", "6 evaluate"}
 
 
-@pytest.fixture(autouse=True)
-def _forget():
-    """Source files are read once per process; these tests edit them."""
-    yield
-    forget()
-
-
 def forget():
+    """Have source files read again, which is done once per process, as a test edited some."""
     fingerprint_module._path_of_ours.cache_clear()
     fingerprint_module._parsed.cache_clear()
 
@@ -47,7 +41,8 @@ def package(tmp_path, monkeypatch):
     write("c", "X = 1\n")
     write("b", "from probe_package.c import X\n")
     write("a", A)
-    return write
+    yield write
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +200,22 @@ def copied(tmp_path_factory):
     return folder
 
 
+def prints_of(config, folder):
+    """Fingerprints of a run as the sources in a folder are now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint_module, "FOLDER", folder)
+        forget()
+        found = fingerprints(build(config), "d")
+    forget()
+    return found
+
+
+@pytest.fixture(scope="module")
+def unedited(copied):
+    """Of the default run, as `default`, by the sources as they are."""
+    return prints_of(compose(MLPS), copied)
+
+
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
@@ -222,22 +233,16 @@ def copied(tmp_path_factory):
         ("cli.py", set()),
     ],
 )
-def test_an_edited_file_changes_the_stages_that_reach_it(
-    default, copied, monkeypatch, file, stages
-):
-    monkeypatch.setattr(fingerprint_module, "FOLDER", copied)
+def test_an_edited_file_changes_the_stages_that_reach_it(default, copied, unedited, file, stages):
     path = copied / file
     text = path.read_text() if path.exists() else None
-    forget()
-    before = fingerprints(build(default), "d")
     try:
         path.write_text((text or "") + "\nEDITED = True\n")
-        forget()
-        after = fingerprints(build(default), "d")
+        edited = prints_of(default, copied)
     finally:
         path.write_text(text) if text is not None else path.unlink()
-    assert {name for name in ALL if after[name].same_code != before[name].same_code} == stages
-    assert all(after[name].any_code == before[name].any_code for name in ALL)
+    assert {name for name in ALL if edited[name].same_code != unedited[name].same_code} == stages
+    assert all(edited[name].any_code == unedited[name].any_code for name in ALL)
 
 
 def test_weights_to_start_from_count_by_what_they_are_and_not_by_where_they_lie(monkeypatch):

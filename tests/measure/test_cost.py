@@ -16,7 +16,11 @@ MIB = 2**20
 INFO = DataInfo("images", (3, 32, 32), 10, (), (), ())
 TEXT = DataInfo("text", (12,), 10, (), (), (), vocabulary_size=11)
 SOUND = DataInfo("sound", (1, 40, 96), 10, (), (), ())
-ARCHITECTURES = sorted((CONF / "architecture").glob("*.yaml"))
+LARGE = ("bert_large", "bert_base", "resnet152")
+ARCHITECTURES = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LARGE))
+    for path in sorted((CONF / "architecture").glob("*.yaml"))
+]
 
 
 class Broken(nn.Module):
@@ -57,7 +61,7 @@ def test_shared_weights_are_counted_once_but_used_twice():
     assert count_macs(net, (4,)) == 32
 
 
-@pytest.mark.parametrize("path", ARCHITECTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ARCHITECTURES)
 def test_macs_and_memory_are_the_same_on_the_meta_device(path):
     # The preflight counts on meta tensors what stage 3 counts on real ones.
     for component in grid(yaml.safe_load(path.read_text(encoding="utf-8"))):

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import ParseResult, unquote, urlparse
 from weakref import finalize
 
 import mlflow
@@ -79,6 +79,7 @@ class Store:
         be_patient()
         self.uri = sqlite.absolute(uri)
         self._scratch: Path | None = None  # copies of remote artifacts
+        self._artifacts: dict[str, ParseResult] = {}
         database = sqlite.file_of(self.uri)
         self._in_file = database is not None
         self._folder = Path.cwd() if database is None else database.parent
@@ -243,7 +244,7 @@ class Store:
             RunError: it is missing.
         """
         try:
-            folder = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+            folder = self._artifacts_of(run_id)
         except mlflow.MlflowException as error:
             raise_if_away(error)
             raise RunError(f"artifact {path!r} of run {run_id} is missing: {error}.") from error
@@ -364,10 +365,16 @@ class Store:
 
     def folder(self, run_id: str, path: str) -> str:
         """Return where an artifact, or a folder of them, lies: here, or as a `runs:/` address."""
-        where = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        where = self._artifacts_of(run_id)
         if where.scheme in ("", "file"):
             return str(Path(unquote(where.path)) / path)
         return f"runs:/{run_id}/{path}"
+
+    def _artifacts_of(self, run_id: str) -> ParseResult:
+        """Return where a run keeps its artifacts, which never changes; a store is asked once."""
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = urlparse(str(self.client.get_run(run_id).info.artifact_uri))
+        return self._artifacts[run_id]
 
     def view(
         self, key: str, filter_text: str, params: Sequence[str] = (), best_by: str = "val/accuracy"
