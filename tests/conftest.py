@@ -6,6 +6,7 @@ import io
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distill_lab.training.fit import Fitted
     from distill_lab.training.trainee import Trainee
 
+collect_ignore_glob = ["*conftest.py"]  # no modules with doctests, which these would be taken for
 FAKE = {
     "input_shape": [1, 8, 8],
     "num_classes": 3,
@@ -90,26 +92,37 @@ def _fixed_seed_and_one_thread() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new SQLite store of MLflow, to be copied."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    sqlite.make(path)
-    return path
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new SQLite store is a copy of the first one, as to make one takes a second.
+
+    `tracking/test_store.py` makes them.
+    """
+    first = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    make = sqlite.make
+
+    @wraps(make)
+    def copy(path: Path) -> None:
+        if not path.exists():
+            make(first)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(first, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite, "make", copy)
+        yield
 
 
 @pytest.fixture(scope="module")
-def short_cuts(empty_store: Path) -> Iterator[None]:
-    """Whole runs draw no figures and copy a store that is made, which is most of their time.
+def no_figures() -> Iterator[None]:
+    """Whole runs draw no figures, which is much of their time; for modules that look at none.
 
-    For modules that look at neither; `test_run_report.py` draws those of whole runs, and
-    `tracking/test_store.py` makes stores.
+    `test_run_report.py` draws those of whole runs.
     """
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(picture, "_draw", lambda _: pixel.getvalue())
-        patch.setattr(sqlite, "make", lambda path: path.exists() or shutil.copy(empty_store, path))
         yield
 
 

@@ -13,7 +13,7 @@ from distill_lab.stages.handoffs import TeacherChoice, TrainedStudent, from_plai
 from distill_lab.stages.report_handoff import TEACHER
 from tests.whole_runs import SHORT, store_of
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [
     *SHORT,

@@ -16,7 +16,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 from distill_lab.training.connect import connected_objective
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 SMALL = [
     "experiments=distilbert/recipe",

@@ -20,7 +20,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.own_code import make_importable, module_file
 from distill_lab.search.run import what_is_asked
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [
     "data=fake",

@@ -28,7 +28,7 @@ from distill_lab.tracking.store import Store
 from distill_lab.workflow import Done
 from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [
     *SHORT,

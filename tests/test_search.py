@@ -17,7 +17,7 @@ from distill_lab.errors import ConfigError
 from distill_lab.launch import check_jobs, checked, run_job
 from tests.whole_runs import SHORT, SMALL_NETWORKS, store_of
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [*SHORT, *SMALL_NETWORKS, "regime.epochs=3"]
 

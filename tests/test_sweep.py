@@ -31,7 +31,7 @@ from distill_lab.sweep_summary import summarise
 from distill_lab.tracking.store import RunSummary, Store
 from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [*SHORT, *SMALL_NETWORKS, "evaluation.register_as=null"]
 

@@ -10,7 +10,7 @@ from distill_lab.errors import ConfigError
 from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 LAYER = "encoder.encoder.layer"
 TEACHER = ["num_layers=4", "width=32", "num_heads=4", "feed_forward=32"]

@@ -9,7 +9,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.tracking.store import Store
 from tests.whole_runs import SHORT
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 SMALL = [
     *SHORT,

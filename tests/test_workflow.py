@@ -26,7 +26,7 @@ from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Repor
 from distill_lab.tracking.store import Store
 from tests.whole_runs import SHORT, store_of
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 NAMES = [stage.name for stage in STAGES]
 WIDTHS = "student.widths={grid: [[8], [16], [900]]}"

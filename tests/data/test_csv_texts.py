@@ -9,7 +9,7 @@ from distill_lab.data.csv_texts import CsvTexts, in_order, read
 from distill_lab.errors import ConfigError, DataError
 from distill_lab.launch import checked, run_job
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 LABELS = ("bad", "good")
 

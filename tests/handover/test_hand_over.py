@@ -22,7 +22,7 @@ from distill_lab.launch import checked, run_job
 from distill_lab.stages.report_handoff import DISTILLED
 from tests.whole_runs import SHORT, SMALL_NETWORKS, store_of
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [*SHORT, *SMALL_NETWORKS]
 FILES = {

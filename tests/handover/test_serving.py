@@ -19,7 +19,7 @@ import torch
 from distill_lab.launch import checked, run_job
 from distill_lab.stages.report_handoff import DISTILLED
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [
     "regime.epochs=2",

@@ -25,7 +25,7 @@ from distill_lab.stages.report_handoff import CONTROL, DISTILLED, TEACHER, Repor
 from distill_lab.tracking.store import Store
 from tests.whole_runs import SHORT, SMALL_NETWORKS
 
-pytestmark = pytest.mark.usefixtures("short_cuts")
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 QUICK = [*SHORT, *SMALL_NETWORKS]
 ROW = {

@@ -11,6 +11,7 @@ from torch import nn
 
 from distill_lab.contracts import NDCG10
 from distill_lab.errors import ConfigError, RunError
+from distill_lab.tracking import sqlite
 from distill_lab.tracking.orphans import this_process
 from distill_lab.tracking.store import Store
 
@@ -210,7 +211,7 @@ def test_two_processes_make_one_new_store_together(workdir):
     assert Store("sqlite:///new.db", "e", "a").experiment_id
 
 
-def test_a_store_whose_making_was_cut_short_is_made_whole_at_the_next_start(workdir):
+def test_a_store_whose_making_was_cut_short_is_made_whole_at_the_next_start(workdir, monkeypatch):
     script = (
         "import os, signal\n"
         "from distill_lab.tracking import store\n"
@@ -219,6 +220,7 @@ def test_a_store_whose_making_was_cut_short_is_made_whole_at_the_next_start(work
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     assert not (workdir / "new.db").exists()
+    monkeypatch.setattr(sqlite, "make", sqlite.make.__wrapped__)
     assert Store("sqlite:///new.db", "e", "a").experiment_id
 
 
