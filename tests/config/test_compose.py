@@ -270,14 +270,25 @@ def test_ready_values_are_those_of_the_first_option_with_the_target():
     assert ready("distill_lab.nothing.X") == {}
 
 
-def test_lists_that_replace_grids_cost_one_composition_together(monkeypatch):
+def test_lists_that_replace_grids_cost_no_more_compositions(monkeypatch):
     asked, real = [], subject._composed
     monkeypatch.setattr(subject, "_composed", lambda given: asked.append(given) or real(given))
     many = ["data=fake", "seed=1", "student.widths=[16]", "regime.epochs=2", "teacher.channels=[4]"]
     config, _, found = composed(many)
     assert (config["student"]["widths"], config["teacher"]["channels"]) == ([16], [4])
     assert found == []
-    assert len(asked) == 2
+    assert len(asked) == 1
+
+
+def test_a_list_that_replaces_a_grid_stays_where_the_grid_was():
+    knobs = list(compose([])["student"])
+    assert list(compose(["student.widths=[16]"])["student"]) == knobs
+    assert list(compose(["++student.widths=[16]"])["student"]) == knobs
+
+
+def test_a_deletion_of_what_is_not_there_sets_nothing():
+    _, _, found = composed(["~seed=[1]"])
+    assert [problem.partition(":")[0] for problem in found] == ["seed"]
 
 
 def test_a_list_of_no_key_is_named_though_others_replace_grids():

@@ -211,6 +211,7 @@ def test_two_processes_make_one_new_store_together(workdir):
     assert Store("sqlite:///new.db", "e", "a").experiment_id
 
 
+@pytest.mark.slow
 def test_a_store_whose_making_was_cut_short_is_made_whole_at_the_next_start(workdir, monkeypatch):
     script = (
         "import os, signal\n"

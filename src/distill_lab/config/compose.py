@@ -85,7 +85,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
 def composed(overrides: Sequence[str]) -> Composed:
     """Compose as many overrides as can be merged."""
-    asked: list[str] | None = list(overrides)
+    pairs = (_in_place(text) if _is_list(text) else [text] for text in overrides)
+    asked: list[str] | None = [text for pair in pairs for text in pair]
     while asked is not None:
         try:
             return _composed(asked)
@@ -235,36 +236,42 @@ def _extended(kept: list[str], text: str) -> tuple[Composed, list[str]]:
     except REFUSALS:
         if not _may_replace(text):
             raise
-        replacing = [*kept, *_replacing(text)]
+        replacing = [*kept, *_in_place(text)]
         return _composed(replacing), replacing
 
 
 def _with_blamed_replaced(asked: list[str], error: Exception) -> list[str] | None:
     """Let the list or grid that Hydra's error blames replace what is there; None: it blames none.
 
-    So do all lists then, as they are never merged. To try the overrides one by one takes as many
-    compositions, an eighth of a second each.
+    To try the overrides one by one takes as many compositions, an eighth of a second each.
     """
     blamed = str(error).partition("Error merging override ")[2]
     if blamed not in asked or not _may_replace(blamed):
         return None
-    made: list[str] = []
-    for text in asked:
-        made += _replacing(text) if text == blamed or _is_list(text) else [text]
-    return made
+    number, replaced = asked.index(blamed), _in_place(blamed)
+    if asked[number - 1 : number + 1] == replaced:
+        return None
+    return [*asked[:number], *replaced, *asked[number + 1 :]]
 
 
 def _is_list(text: str) -> bool:
-    return _is_value(text) and text.partition("=")[2].startswith("[") and text[0] not in "+~"
+    """Tell whether an override is a list, which no list that was there is merged with."""
+    return _may_replace(text) and text[0] != "+" and text.partition("=")[2][0] == "["
 
 
 def _may_replace(text: str) -> bool:
     """Tell whether an override is a list or a grid, which may stand in place of the other."""
-    return _is_value(text) and text.partition("=")[2].startswith(("[", "{"))
+    opens = text.partition("=")[2].startswith(("[", "{"))
+    return opens and text[0] != "~" and _is_value(text)
 
 
-def _replacing(text: str) -> list[str]:
-    return [f"~{split_override(text)[0]}", f"+{text.lstrip('+')}"]
+def _in_place(text: str) -> list[str]:
+    """Return overrides by which a value takes the place of another one, whatever kind that is.
+
+    So it stays where it was among its section's keys, by whose order networks are named.
+    """
+    key, value = split_override(text)
+    return [f"{key}=null", f"{key}={value}"]
 
 
 def _is_value(text: str) -> bool:
