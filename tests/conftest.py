@@ -86,6 +86,18 @@ def _ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def exits_with_143() -> Iterator[None]:
+    """SIGTERM ends the program, as the command line has it."""
+
+    def leave(number, frame):
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed_and_one_thread() -> None:
     torch.set_num_threads(1)

@@ -17,12 +17,12 @@ import pytest
 from distill_lab import parallel
 from distill_lab.parallel import (
     Prefixed,
-    Terminated,
     be_quiet,
     stopped_with_this_process,
     under_name,
     work,
 )
+from distill_lab.stopping import Terminated
 
 
 @pytest.fixture(autouse=True)

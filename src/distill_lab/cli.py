@@ -6,6 +6,7 @@ Heavy imports are inside functions, so that `--help` and a config error answer a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill_lab.errors import ConfigError, DistillLabError, nearest, without_secret
 from distill_lab.naming import command, is_server, look
-from distill_lab.parallel import Terminated, be_quiet, sigterm_raises
+from distill_lab.parallel import be_quiet
+from distill_lab.stopping import Terminated, ended_by
 
 if TYPE_CHECKING:
     from distill_lab.tracking.store import Store
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     be_quiet()
     try:
-        with sigterm_raises():
+        with ended_by(signal.SIGINT, signal.SIGTERM):
             code = _command(words)
             sys.stdout.flush()
             return code

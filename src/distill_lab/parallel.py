@@ -20,6 +20,8 @@ from threading import Event, Lock, Thread
 from types import FrameType
 from typing import TextIO
 
+from distill_lab.stopping import Terminated, ended_by
+
 LOST = """
 A job's process died, so the others were ended. Is there memory for so many jobs at once? More for
 each: {more}. Finished stages will be reused by the same command."""
@@ -29,10 +31,6 @@ QUIET = {"TQDM_DISABLE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """Environment of a job: bars of several would overwrite each other."""
 _at_work = False
 Handler = Callable[[int, FrameType | None], None]
-
-
-class Terminated(SystemExit):
-    """The program was told to end, by SIGTERM; its open runs end as killed."""
 
 
 class Prefixed:
@@ -54,13 +52,6 @@ class Prefixed:
     def flush(self) -> None:
         """Hand on what is written."""
         self.stream.flush()
-
-
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, as Ctrl-C is one."""
-    with _handled(_terminate, signal.SIGTERM):
-        yield
 
 
 def be_quiet() -> None:
@@ -91,7 +82,7 @@ def work(job: Callable[[], None], told: Callable[[], bool]) -> None:
     be_quiet()
     with _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         try:
-            with _handled(_terminate, signal.SIGTERM):
+            with ended_by(signal.SIGTERM):
                 watcher.start()
                 job()
         except Terminated:
@@ -169,10 +160,6 @@ def _watch(told: Callable[[], bool], stopped: Event, over: Event, turn: Lock) ->
                 if not over.is_set():
                     stopped.set()
                     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated("stopped by SIGTERM")
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from distill_lab.errors import ConfigError, without_secret
 from distill_lab.launch import ALONE, checked
 from distill_lab.launchers import MORE_ROOM, ctrl_c_spares_children, lost_by, reach, release
 from distill_lab.naming import look, short_key, short_name, split_override
-from distill_lab.parallel import LOST, Terminated, stopped_with_this_process
+from distill_lab.parallel import LOST, stopped_with_this_process
+from distill_lab.stopping import Terminated
 from distill_lab.sweep_job import JOBS, Job, tell_to_stop, this_place
 
 if TYPE_CHECKING:

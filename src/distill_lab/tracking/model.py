@@ -10,7 +10,7 @@ import torch
 from mlflow.models import Model, infer_signature
 from torch import Tensor, nn
 
-from distill_lab.tracking.uncut import client_of, uncut
+from distill_lab.tracking.uncut import Client, uncut
 
 
 def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
@@ -32,7 +32,7 @@ def log_model(uri: str, run_id: str, net: nn.Module, example: Tensor) -> str:
         logits = net(example).numpy()
     inputs = example.numpy()
     mlflow.set_tracking_uri(uri)
-    client = client_of(uri)
+    client = Client(uri)
     experiment_id = client.get_run(run_id).info.experiment_id
     made = client.create_logged_model(experiment_id, "model", source_run_id=run_id)
     with uncut(uri), warnings.catch_warnings():

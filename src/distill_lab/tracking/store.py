@@ -35,7 +35,7 @@ from distill_lab.tracking.patience import be_patient, is_away, raise_if_away, tw
 from distill_lab.tracking.registry import Registered, register
 from distill_lab.tracking.run import MAX_NAME, SHA256, TrackedRun, safe
 from distill_lab.tracking.turn import Turn
-from distill_lab.tracking.uncut import client_of, uncut
+from distill_lab.tracking.uncut import Client, uncut
 from distill_lab.tracking.view import run_address, store_view
 
 START = "distill-lab server, or name another in tracking.uri"
@@ -86,7 +86,7 @@ class Store:
         try:
             if database is not None:
                 sqlite.make(database)
-            self.client = client_of(self.uri)
+            self.client = Client(self.uri)
             with waiting_unless(not was_there):
                 self.experiment_id = self._experiment(experiment, artifact_location)
                 self.close_orphans()

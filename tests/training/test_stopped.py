@@ -1,15 +1,12 @@
-"""A signal waits while a training is saved, and is never lost."""
+"""A training that is told to stop is saved between two steps."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from distill_lab.errors import Pruned, RunError
-from distill_lab.stopping import Stopping
 from distill_lab.training.checkpoint import Checkpoint
 from distill_lab.training.fit import fit
 from distill_lab.training.supervised import Supervised
@@ -31,51 +28,7 @@ class Told(Supervised):
         return super().objective_of(batch)
 
 
-@pytest.fixture
-def _exits_with_143() -> Iterator[None]:
-    """SIGTERM ends the program, as the command line has it."""
-
-    def leave(number, frame):
-        raise SystemExit(143)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("_exits_with_143")
-@pytest.mark.parametrize("error", [Pruned(1, 3), RunError("no"), ValueError("no")])
-def test_a_signal_that_came_before_the_training_failed_or_was_pruned_is_handled(error):
-    def stopped_in_vain():
-        signal.raise_signal(signal.SIGTERM)
-        raise error
-
-    with pytest.raises(SystemExit) as caught, Stopping():
-        stopped_in_vain()
-    assert caught.value.code == 143
-    assert caught.value.__context__ is error
-
-
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_the_end_of_a_jobs_time_waits_too_where_submitit_handles_it(number):
-    heard = []
-    before = signal.signal(number, lambda number, frame: heard.append(number))
-    try:
-        with Stopping() as stopping:
-            signal.raise_signal(number)
-            assert (stopping.told, heard) == (True, [])
-        assert heard == [number]
-    finally:
-        signal.signal(number, before)
-
-
-@pytest.mark.usefixtures("_exits_with_143")
-def test_without_a_signal_what_a_training_failed_with_is_what_is_told():
-    with pytest.raises(Pruned), Stopping():
-        raise Pruned(1, 3)
-
-
-@pytest.mark.usefixtures("_exits_with_143")
+@pytest.mark.usefixtures("exits_with_143")
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
