@@ -242,7 +242,8 @@ def test_an_override_takes_the_place_of_an_experiments_own_sweep_of_the_key(work
         ("+hydra.sweeper.params=${oc.env:HOME}", "hydra.sweeper.params: must be keys with values"),
         ("hydra.sweeper.params=${oc.env:NO_SUCH}", "hydra.sweeper: .*NO_SUCH"),
         ("hydra.job.chdir=true", "hydra.job.chdir: jobs work where the sweep was started"),
-        ("hydra=null", "Hydra cannot use this: .* NoneType"),
+        ("hydra=null", "hydra: Hydra cannot use this: .* NoneType"),
+        ("++hydra.sweeper.params.seed=${seed}", "hydra.sweeper.params.seed: Hydra cannot use this"),
     ],
 )
 def test_what_hydras_own_section_cannot_have_is_named(override, problem):

@@ -148,8 +148,7 @@ def hydras_own(overrides: Sequence[str]) -> Any:
     try:
         own = _hydras_own(tuple(single), Path.cwd())
     except REFUSALS as error:
-        key = getattr(error.__cause__, "full_key", None)
-        raise ConfigError([f"{key}: {_reason(error)}" if key else _reason(error)]) from error
+        raise ConfigError(composed(single).problems or [_reason(error)]) from error
     values: Any = OmegaConf.to_container(own)
     found = list(_foreign_code("hydra", values))
     for name in READ:
