@@ -358,6 +358,22 @@ def test_a_job_that_was_lost_with_another_host_is_no_longer_running(at_work, mon
     assert store.get(job.id).status == "FAILED"
 
 
+def test_who_waits_for_jobs_asks_a_store_again_that_refuses(at_work, monkeypatch):
+    store, run = at_work
+    asked, children = [], store.children
+
+    def busy(run_id):
+        asked.append(run_id)
+        if len(asked) == 1:
+            raise OperationalError("SELECT", {}, OSError("database is locked"))
+        return children(run_id)
+
+    monkeypatch.setattr(store, "children", busy)
+    monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
+    sweep._wait_for_jobs(store, run.id)
+    assert asked == [run.id] * 2
+
+
 def test_jobs_are_told_to_stop_also_where_a_launcher_ends_in_another_way(at_work):
     store, run = at_work
     with pytest.raises(LookupError, match="of Hydra"):

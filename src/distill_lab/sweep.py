@@ -163,11 +163,14 @@ def _apart(launch: Callable[[], None], launcher: Launcher, store: Store, run: Tr
 
 def _wait_for_jobs(store: Store, run_id: str) -> None:
     """Wait until no job of a sweep has an open run, as long as it takes to close them."""
+    from distill_lab.tracking.failures import REFUSED
+
     limit = time.monotonic() + SECONDS_TO_END
     while time.monotonic() < limit:
-        store.close_orphans()
-        if all(job.status != "RUNNING" for job in store.children(run_id)):
-            return
+        with suppress(*REFUSED):  # while another process writes; it is asked again
+            store.close_orphans()
+            if all(job.status != "RUNNING" for job in store.children(run_id)):
+                return
         time.sleep(1.0)
 
 
